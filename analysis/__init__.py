@@ -1,0 +1,64 @@
+"""What a recorded study says: its log, its trials, tidy tables, and files made of them.
+
+Names are imported on first use, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.configs import config_yaml
+    from analysis.errors import AnalysisError, LogCorrupt, SchemaUnknown, StudyNotFound
+    from analysis.export import EXPORTERS, export_table
+    from analysis.files import write_atomic
+    from analysis.log import read_log
+    from analysis.names import UnknownName
+    from analysis.statistics import wilson_interval
+    from analysis.study import Study, StudyHeader, list_studies, open_study
+    from analysis.tables import BEST_TABLE_COLUMNS, best_table, best_trial
+
+__all__ = [
+    "BEST_TABLE_COLUMNS",
+    "EXPORTERS",
+    "AnalysisError",
+    "LogCorrupt",
+    "SchemaUnknown",
+    "Study",
+    "StudyHeader",
+    "StudyNotFound",
+    "UnknownName",
+    "best_table",
+    "best_trial",
+    "config_yaml",
+    "export_table",
+    "list_studies",
+    "open_study",
+    "read_log",
+    "wilson_interval",
+    "write_atomic",
+]
+
+_MODULES = {
+    "configs": ("config_yaml",),
+    "errors": ("AnalysisError", "LogCorrupt", "SchemaUnknown", "StudyNotFound"),
+    "export": ("EXPORTERS", "export_table"),
+    "files": ("write_atomic",),
+    "log": ("read_log",),
+    "names": ("UnknownName",),
+    "statistics": ("wilson_interval",),
+    "study": ("Study", "StudyHeader", "list_studies", "open_study"),
+    "tables": ("BEST_TABLE_COLUMNS", "best_table", "best_trial"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

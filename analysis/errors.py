@@ -1,0 +1,29 @@
+"""What can go wrong while a recorded study is read.
+
+    AnalysisError (ValueError)
+    ├── StudyNotFound     the folder holds no study
+    ├── LogCorrupt        a line in the middle of the log cannot be read; carries its byte offset
+    └── SchemaUnknown     the study was written by a version that this one does not know
+"""
+
+from __future__ import annotations
+
+
+class AnalysisError(ValueError):
+    """Base of the errors that a user can mend; shown without a traceback."""
+
+
+class StudyNotFound(AnalysisError):  # noqa: N818  reads as what it says
+    """The folder does not exist or holds no study."""
+
+
+class LogCorrupt(AnalysisError):  # noqa: N818
+    """A complete line of the log is not a JSON object; nothing after it can be trusted."""
+
+    def __init__(self, path: object, offset: int, why: str) -> None:
+        super().__init__(f"the log {path} is damaged at byte {offset}: {why}; restore the file from a backup")
+        self.offset = offset
+
+
+class SchemaUnknown(AnalysisError):  # noqa: N818
+    """The log's schema version is not one that this version reads."""

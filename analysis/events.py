@@ -1,0 +1,186 @@
+"""The facts that a study's log records, one frozen type per kind of event.
+
+An event is written as one JSON object in one line: its fields, and `event`, the kind. A number that is not finite
+is written as null. A report and the decision on it are *one* event, so neither can exist without the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+#: Version of the log's format; a reader refuses every other.
+SCHEMA = 1
+
+#: What happens to a trial after a report. `interrupt`: the search is stopping, the trial will go on later.
+Action = Literal["continue", "stop", "complete", "diverge", "interrupt"]
+
+#: How an attempt at a trial can fail: an exception in it, or the loss of its process or node.
+FailureKind = Literal["error", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class RungEntry:
+    """A trial's standing at a rung, at the moment of the decision."""
+
+    milestone: int  # the rung's epoch
+    value: float  # the trial's metric at that epoch
+    cutoff: float  # the lowest value that goes on
+    rank: int  # 1 is the best
+    peers: int  # values at the rung, this one included
+    survivors: int  # how many of them may go on
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """A driver took hold of the study."""
+
+    kind: ClassVar[str] = "session_started"
+    time: float  # Unix time, seconds; so in every event
+    session: int  # 1 for the launch, one more for each resume
+    host: str
+    pid: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSuggested:
+    """A new trial exists; it has not started yet."""
+
+    kind: ClassVar[str] = "trial_suggested"
+    time: float
+    trial: int  # counted from 1
+    settings: Mapping[str, Any]  # a point of the search space
+    seed: int  # of initialisation, sample order and augmentation
+    source: str  # who suggested it: default, random, tpe, grid
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A trial was handed to a worker; its reports go on after `from_epoch`."""
+
+    kind: ClassVar[str] = "attempt_started"
+    time: float
+    trial: int
+    attempt: int  # counted from 1 within the trial
+    from_epoch: int  # the last epoch reported before; 0 for a fresh start
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReported:
+    """One epoch of one trial, and the decision that was taken on it."""
+
+    kind: ClassVar[str] = "epoch"
+    time: float
+    trial: int
+    attempt: int
+    epoch: int  # counted from 1
+    metrics: Mapping[str, float]
+    action: Action
+    rung: RungEntry | None = None  # where the epoch is a rung's milestone
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt ended without a decision. The trial is tried again unless `TrialFailed` follows."""
+
+    kind: ClassVar[str] = "attempt_failed"
+    time: float
+    trial: int
+    attempt: int
+    failure: FailureKind
+    message: str  # one line
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFailed:
+    """A trial was given up."""
+
+    kind: ClassVar[str] = "trial_failed"
+    time: float
+    trial: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that a reader of the study should know."""
+
+    kind: ClassVar[str] = "warned"
+    time: float
+    message: str
+    trial: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A driver let go of the study in good order; a session without this event was killed."""
+
+    kind: ClassVar[str] = "session_ended"
+    time: float
+    session: int
+    reason: Literal["finished", "interrupted", "failed"]
+    message: str = ""
+
+
+Event = (
+    SessionStarted
+    | TrialSuggested
+    | AttemptStarted
+    | EpochReported
+    | AttemptFailed
+    | TrialFailed
+    | Warned
+    | SessionEnded
+)
+
+EVENTS: Mapping[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (
+        SessionStarted,
+        TrialSuggested,
+        AttemptStarted,
+        EpochReported,
+        AttemptFailed,
+        TrialFailed,
+        Warned,
+        SessionEnded,
+    )
+}
+
+
+def event_to_record(event: Event) -> dict[str, Any]:
+    """The JSON object of an event."""
+    record: dict[str, Any] = {"event": event.kind}
+    for name in (part.name for part in fields(event)):
+        value = getattr(event, name)
+        if name == "metrics":
+            value = {key: number if math.isfinite(number) else None for key, number in value.items()}
+        elif isinstance(value, RungEntry):
+            value = {part.name: getattr(value, part.name) for part in fields(value)}
+        elif name == "rung":
+            continue  # absent where there is none: most epochs are no milestone
+        record[name] = value
+    return record
+
+
+def event_from_record(record: Mapping[str, Any]) -> Event | None:
+    """The event of a JSON object, or None where its kind is not known to this version.
+
+    Raises:
+        KeyError, TypeError: the object is no event of its kind (the log's reader turns this into `LogCorrupt`).
+    """
+    values = dict(record)
+    kind = EVENTS.get(values.pop("event"))
+    if kind is None:
+        return None
+    if kind is EpochReported:
+        values["metrics"] = {
+            key: math.nan if number is None else number for key, number in values["metrics"].items()
+        }
+        if "rung" in values:
+            values["rung"] = RungEntry(**values["rung"])
+    return kind(**values)

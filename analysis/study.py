@@ -1,0 +1,190 @@
+"""A study directory, opened for reading: its specification, and its log as it stood when it was opened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
+from analysis.events import Event
+from analysis.log import LOG_FILE, LogPosition, decode_lines
+from analysis.names import unknown_name
+from analysis.trials import Trial, fold_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.columns import LogColumns
+
+STUDY_FILE = "study.json"
+
+#: Version of study.json; a reader refuses every other.
+STUDY_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHeader:
+    """What study.json says that a reader of results needs."""
+
+    name: str
+    seed: int
+    trials: int  # wanted
+    epochs: int  # of a trial that is not stopped
+    metric: str  # maximised
+    config: Mapping[str, Any]  # settings that the spec fixes
+    space: tuple[str, ...]  # names of the searched settings, in the spec's order
+    rungs: tuple[int, ...]  # epochs at which trials are compared
+    cpus: float  # of one trial
+    gpus: float
+    base_config: Mapping[str, Any]  # every setting of the plain default trial
+    created: str  # ISO 8601
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it stood when it was opened; what its driver appended later is not seen.
+
+    The log is read on first use, so the properties raise `LogCorrupt` or `SchemaUnknown` as `read_log` does.
+    """
+
+    path: Path
+    spec: StudyHeader
+    log_bytes: int  # size of the log when the study was opened
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.spec.name
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """Every event, as objects. A large study is read much faster through `trials` and `epochs`."""
+        try:
+            with (self.path / LOG_FILE).open("rb") as file:
+                data = file.read(self.log_bytes)
+        except FileNotFoundError:
+            return []
+        complete = data[: data.rfind(b"\n") + 1]
+        return [event for _, event in decode_lines(self.path / LOG_FILE, complete, LogPosition())]
+
+    @cached_property
+    def records(self) -> dict[int, Trial]:
+        """The trials with all their reports, by number."""
+        return fold_trials(self.events)
+
+    @cached_property
+    def columns(self) -> LogColumns:
+        """The log as columns, from which the tables are made."""
+        from analysis.columns import read_columns  # noqa: PLC0415  pandas is needed for tables only
+
+        return read_columns(self.path / LOG_FILE, self.log_bytes)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial; its columns are told in `analysis.frames.trials_frame`."""
+        from analysis.frames import trials_frame  # noqa: PLC0415
+
+        return trials_frame(self)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """One row per trial and epoch; its columns are told in `analysis.frames.epochs_frame`."""
+        from analysis.frames import epochs_frame  # noqa: PLC0415
+
+        return epochs_frame(self)
+
+    def config_of(self, trial: int) -> dict[str, Any]:
+        """Every setting of the trial of that number, `epochs` and `seed` included.
+
+        Raises:
+            UnknownName: the study has no such trial.
+        """
+        records = self.columns.trials
+        if trial not in records:
+            raise unknown_name("trial", trial, records)
+        record = records[trial]
+        fixed = {**self.spec.base_config, **self.spec.config}
+        return {**fixed, **record.settings, "epochs": self.spec.epochs, "seed": record.seed}
+
+
+def open_study(path: str | Path) -> Study:
+    """The study in the folder `path`, as it stands now. A study without a log has no trials yet.
+
+    Raises:
+        StudyNotFound: there is no such folder, or it holds no study.json.
+        SchemaUnknown: study.json was written by a version that this one does not know.
+        AnalysisError: study.json is damaged.
+    """
+    folder = Path(path)
+    file = folder / STUDY_FILE
+    try:
+        text = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        what = f"holds no {STUDY_FILE}" if folder.is_dir() else "is no folder"
+        raise StudyNotFound(f"no study at {folder}: it {what}") from None
+    log = folder / LOG_FILE
+    return Study(folder, _header(file, text), log.stat().st_size if log.exists() else 0)
+
+
+def list_studies(root: str | Path, depth: int = 3) -> list[Path]:
+    """The study folders at `root` or up to `depth` folders below it, sorted; none is sought in a study.
+
+    An absent root holds none; folders that cannot be read are passed over.
+    """
+    folder = Path(root)
+    if (folder / STUDY_FILE).is_file():
+        return [folder]
+    if depth == 0:
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            below = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+    return [study for name in below for study in list_studies(folder / name, depth - 1)]
+
+
+def _header(file: Path, text: bytes) -> StudyHeader:
+    try:
+        record = json.loads(text)
+    except ValueError:
+        raise AnalysisError(f"{file} is damaged: it is not JSON; restore it from a backup") from None
+    if not isinstance(record, dict):
+        raise AnalysisError(f"{file} is damaged: it is not a JSON object; restore it from a backup")
+    if record.get("schema") != STUDY_SCHEMA:
+        raise SchemaUnknown(
+            f"{file} has schema version {record.get('schema')!r} and this tune-gate reads {STUDY_SCHEMA}; "
+            "use the version that wrote it"
+        )
+    try:
+        return _read_header(record)
+    except KeyError as error:
+        raise AnalysisError(f"{file} is damaged: it has no {error.args[0]!r}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AnalysisError(f"{file} is damaged: {error}") from None
+
+
+def _read_header(record: Mapping[str, Any]) -> StudyHeader:
+    spec = record["spec"]
+    resources = spec.get("resources", {})
+    return StudyHeader(
+        name=str(spec["name"]),
+        seed=int(spec["seed"]),
+        trials=int(spec["trials"]),
+        epochs=int(spec["epochs"]),
+        metric=str(spec.get("metric", "val_acc")),
+        config=dict(spec.get("config", {})),
+        space=tuple(spec["space"].keys()),
+        rungs=tuple(int(rung) for rung in spec.get("scheduler", {}).get("rungs", ())),
+        cpus=float(resources.get("cpus", 1.0)),
+        gpus=float(resources.get("gpus", 0.0)),
+        base_config=dict(record["base_config"]),
+        created=str(record["created"]),
+        versions=dict(record.get("versions", {})),
+    )

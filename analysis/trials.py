@@ -1,0 +1,117 @@
+"""The fold of the log that gives the trials: what is done, stopped, unfinished, and what each epoch said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from analysis.events import (
+    AttemptFailed,
+    AttemptStarted,
+    EpochReported,
+    Event,
+    TrialFailed,
+    TrialSuggested,
+)
+
+TrialState = Literal["waiting", "running", "completed", "stopped", "diverged", "failed"]
+
+#: States from which a trial does not go on by itself.
+ENDED: frozenset[TrialState] = frozenset({"completed", "stopped", "diverged", "failed"})
+
+_STATE_AFTER: Mapping[str, TrialState] = {
+    "continue": "running",
+    "interrupt": "waiting",
+    "stop": "stopped",
+    "complete": "completed",
+    "diverge": "diverged",
+}
+
+
+@dataclass(slots=True)
+class Trial:
+    """One trial as the log tells it."""
+
+    number: int
+    settings: Mapping[str, Any]
+    seed: int
+    source: str
+    suggested: float  # Unix time
+    state: TrialState = "waiting"
+    attempt: int = 0  # attempts begun
+    failures: int = 0  # attempts since the last new epoch that failed or were lost
+    reports: dict[int, EpochReported] = field(default_factory=dict)  # by epoch, ascending
+    redone_seconds: float = 0.0  # spent on epochs that had to be trained again
+    reason: str = ""  # why it failed
+
+    @property
+    def epoch(self) -> int:
+        """The last reported epoch; 0 before the first."""
+        return next(reversed(self.reports), 0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial is done for good."""
+        return self.state in ENDED
+
+    @property
+    def last(self) -> EpochReported | None:
+        """The last report."""
+        return self.reports.get(self.epoch)
+
+    def best(self, metric: str) -> EpochReported | None:
+        """The report with the largest value of `metric` (the earliest of equals)."""
+        return max(self.reports.values(), key=lambda report: report.metrics[metric], default=None)
+
+
+class TrialsFold:
+    """Folds events into trials. A report for epoch e replaces the trial's reports of epoch >= e: a trial that was
+    restarted from an earlier checkpoint reports again.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.trials: dict[int, Trial] = {}
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: Event) -> None:
+        """Take one event in; events about an unknown trial are ignored (the log began elsewhere)."""
+        match event:
+            case TrialSuggested():
+                self.trials[event.trial] = Trial(
+                    event.trial, event.settings, event.seed, event.source, event.time
+                )
+            case AttemptStarted(trial=number) if number in self.trials:
+                trial = self.trials[number]
+                trial.attempt = event.attempt
+                trial.state = "running"
+            case EpochReported(trial=number) if number in self.trials:
+                self._report(self.trials[number], event)
+            case AttemptFailed(trial=number) if number in self.trials:
+                trial = self.trials[number]
+                trial.failures += 1
+                trial.state = "waiting"
+            case TrialFailed(trial=number) if number in self.trials:
+                self.trials[number].state = "failed"
+                self.trials[number].reason = event.reason
+            case _:
+                pass
+
+    def _report(self, trial: Trial, report: EpochReported) -> None:
+        if report.epoch > trial.epoch:
+            trial.failures = 0  # it got further than before: the next failure is a new one
+        for epoch in [epoch for epoch in trial.reports if epoch >= report.epoch]:
+            trial.redone_seconds += trial.reports.pop(epoch).metrics.get("seconds", 0.0)
+        trial.reports[report.epoch] = report
+        trial.state = _STATE_AFTER[report.action]
+
+    @property
+    def unfinished(self) -> list[Trial]:
+        """The trials that have not ended, in the order in which they were suggested."""
+        return [trial for trial in self.trials.values() if not trial.ended]
+
+
+def fold_trials(events: Iterable[Event]) -> dict[int, Trial]:
+    """The trials of a log, by number."""
+    return TrialsFold(events).trials

@@ -1,0 +1,166 @@
+"""Saving a training run whole, and going on from it bit for bit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.config import TrialConfig, trial_config
+from trainables.device import Device
+from trainables.errors import CheckpointError, ConfigError
+from trainables.resnet import GatedResNet, build_model
+from trainables.training import TrainingRun, start_run
+
+#: Version of the checkpoint's layout.
+FORMAT = 1
+
+BEST = "best.pt"
+_NAME = re.compile(r"epoch-(\d+)\.pt")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """The model of a checkpoint, ready for evaluation."""
+
+    config: TrialConfig
+    model: GatedResNet
+    epoch: int
+    val_acc: float
+
+
+def save_run(run: TrainingRun, path: Path) -> None:
+    """Write `run` to `path`, whole or not at all (a temporary name, then a rename)."""
+    state = {
+        "format": FORMAT,
+        "config": run.config.model_dump(mode="json"),
+        "channels": run.data.train.images.shape[1],
+        "classes": len(run.data.classes),
+        "epoch": run.epoch,
+        "best_val_acc": run.best_val_acc,
+        "best_epoch": run.best_epoch,
+        "generator": run.generator.get_state(),
+        "model": run.model.state_dict(),
+        "trunk_optimizer": run.optimizers.trunk.state_dict(),
+        "gate_optimizer": run.optimizers.gate.state_dict() if run.optimizers.gate is not None else None,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_run(path: Path, config: TrialConfig, device: Device) -> TrainingRun:
+    """The run that was saved at `path`, to go on under `config`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or was made with other settings (the first is named).
+        DataError, ConfigError: the data or the settings cannot be used.
+    """
+    state = _read(path)
+    for name, value in config.model_dump(mode="json").items():
+        if name != "data_dir" and state["config"].get(name) != value:
+            raise CheckpointError(
+                f"{path} was made with {name} {state['config'].get(name)!r}, not {value!r}; it cannot go on from there"
+            )
+    run = start_run(config, device)
+    _load_model(run.model, state, path)
+    run.optimizers.trunk.load_state_dict(state["trunk_optimizer"])
+    if run.optimizers.gate is not None:
+        run.optimizers.gate.load_state_dict(state["gate_optimizer"])
+    run.generator.set_state(state["generator"])
+    run.epoch = state["epoch"]
+    run.best_val_acc, run.best_epoch = state["best_val_acc"], state["best_epoch"]
+    return run
+
+
+def load_model(path: Path) -> SavedModel:
+    """The model at `path` for evaluation, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or is no checkpoint of tune-gate.
+    """
+    state = _read(path)
+    try:
+        config = trial_config(state["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"{path} was made by another version: {error}") from None
+    # What is loaded next replaces the initial weights, so a baseline that is gone by now is not missed.
+    fresh = config.model_copy(update={"init": "scratch", "baseline": None})
+    model = build_model(fresh, channels=state["channels"], classes=state["classes"])
+    _load_model(model, state, path)
+    model.eval()
+    return SavedModel(config, model, state["epoch"], state["best_val_acc"])
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFolder:
+    """The checkpoints of one run: the newest `keep`, one every `every` epochs, and the best on validation."""
+
+    path: Path
+    every: int = 1
+    keep: int = 2
+
+    def save(self, run: TrainingRun) -> None:
+        """Save `run` where its epoch is due (the last always is), as the best where it is, and drop what is too old."""
+        if run.best_epoch == run.epoch:
+            save_run(run, self.path / BEST)
+        if run.epoch % self.every and run.epoch != run.config.epochs:
+            return
+        save_run(run, self.path / f"epoch-{run.epoch:04d}.pt")
+        for old in list(self.newest_first())[self.keep :]:
+            old.unlink(missing_ok=True)
+
+    def newest_first(self, up_to: int | None = None) -> Iterator[Path]:
+        """The checkpoints of epochs up to `up_to`, the newest first."""
+        if not self.path.is_dir():
+            return
+        found = [(int(match[1]), path) for path in self.path.iterdir() if (match := _NAME.fullmatch(path.name))]
+        for epoch, path in sorted(found, reverse=True):
+            if up_to is None or epoch <= up_to:
+                yield path
+
+    def resume(self, config: TrialConfig, device: Device, up_to: int | None = None) -> tuple[TrainingRun, list[str]]:
+        """The run at the newest checkpoint that is whole, else at the start; and what had to be passed over.
+
+        Raises:
+            DataError, ConfigError: the data or the settings cannot be used.
+        """
+        passed_over = []
+        for path in self.newest_first(up_to):
+            try:
+                return load_run(path, config, device), passed_over
+            except CheckpointError as error:
+                passed_over.append(str(error))
+        return start_run(config, device), passed_over
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint at {path}") from None
+    except Exception as error:  # noqa: BLE001  a damaged archive raises anything, from KeyError to UnpicklingError
+        raise CheckpointError(f"the checkpoint {path} is damaged: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no checkpoint of this version of tune-gate")
+    return state
+
+
+def _load_model(model: GatedResNet, state: dict[str, Any], path: Path) -> None:
+    wanted, saved = model.state_dict(), state["model"]
+    for name in sorted(wanted.keys() | saved.keys()):
+        if name not in saved or name not in wanted or wanted[name].shape != saved[name].shape:
+            raise CheckpointError(f"{path} does not fit the model: the first difference is in {name!r}")
+    model.load_state_dict(saved)

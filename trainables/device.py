@@ -1,0 +1,60 @@
+"""Everything that depends on the kind of device, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from trainables.errors import ConfigError
+
+#: From this compute capability on, bf16 matrix units are faster than fp32 (Ampere, 2020).
+_BF16_CAPABILITY = (8, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a trial computes, and in what precision."""
+
+    torch: torch.device
+    autocast_dtype: torch.dtype | None  # None: fp32 throughout
+
+    def autocast(self) -> torch.autocast:
+        """Run a block in the device's fast precision; in fp32 where there is none."""
+        return torch.autocast(self.torch.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def synchronize(self) -> None:
+        """Wait for the device, so that a clock read next tells the truth."""
+        if self.torch.type == "cuda":
+            torch.cuda.synchronize(self.torch)
+
+
+def cpu() -> Device:
+    """The CPU in fp32: exact repetition matters more there than speed."""
+    return Device(torch.device("cpu"), None)
+
+
+def cuda() -> Device:
+    """The first visible GPU; bf16 where it is good at it.
+
+    Raises:
+        ConfigError: torch sees no GPU.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            f"a GPU was asked for but torch {torch.__version__} sees none "
+            "(is this a CPU build of torch, or is CUDA_VISIBLE_DEVICES empty?)"
+        )
+    # Convolution shapes are the same in every step, and TF32 is exact enough for training.
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    fast = torch.cuda.get_device_capability() >= _BF16_CAPABILITY
+    return Device(torch.device("cuda", torch.cuda.current_device()), torch.bfloat16 if fast else None)
+
+
+def auto() -> Device:
+    """A GPU where torch sees one, else the CPU."""
+    return cuda() if torch.cuda.is_available() else cpu()
+
+
+DEVICES = {"auto": auto, "cpu": cpu, "cuda": cuda}

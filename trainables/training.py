@@ -1,0 +1,216 @@
+"""The training loop: one configuration, one report per epoch. It knows nothing of tuning."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.nn import functional
+
+from trainables.augment import epoch_batches, ordered_batches
+from trainables.config import TrialConfig
+from trainables.data import SearchData, Split, load_search_data
+from trainables.device import Device
+from trainables.resnet import GatedResNet, build_model
+from trainables.schedules import gate_rate, trunk_rate
+from trainables.steps import (
+    LossSettings,
+    Optimizers,
+    build_optimizers,
+    set_rates,
+    step_both,
+    step_gate_only,
+    steps_trunk,
+)
+
+#: A training loss beyond this many times that of guessing, ln C, is taken for an explosion.
+EXPLODED = 20.0
+
+#: Validation accuracy of a run that diverged: the worst there is, so that the place is avoided.
+FLOOR = 0.0
+
+#: Quantiles of g that each epoch reports.
+G_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What one epoch says. Accuracies are fractions, losses mean cross-entropies in nats; None: does not apply."""
+
+    epoch: int  # counted from 1
+    val_acc: float
+    val_loss: float
+    train_loss: float  # of the mixed exit, while training
+    lr: float
+    lr_gate: float
+    seconds: float  # training and evaluation
+    images_per_second: float  # training alone
+    diverged: bool
+    val_images: int
+    val_gate_loss: float | None = None
+    train_gate_loss: float | None = None
+    gate_mean: float | None = None  # g over the validation images
+    gate_q05: float | None = None
+    gate_q25: float | None = None
+    gate_q50: float | None = None
+    gate_q75: float | None = None
+    gate_q95: float | None = None
+    noisy_acc_given: float | None = None  # noisy-labelled training images, against the false label they were given
+    noisy_acc_true: float | None = None  # the same images, against their true label
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers that apply, by name; without the epoch."""
+        return {
+            name: float(value) for name, value in asdict(self).items() if value is not None and name != "epoch"
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One pass over a split, in evaluation mode. `predicted` and `g` have one entry per image."""
+
+    accuracy: float
+    loss: float
+    gate_loss: float | None
+    predicted: torch.Tensor
+    g: torch.Tensor | None
+
+
+@dataclass(slots=True)
+class TrainingRun:
+    """Everything that changes while a configuration is trained, beside what does not."""
+
+    config: TrialConfig
+    data: SearchData
+    device: Device
+    model: GatedResNet
+    optimizers: Optimizers
+    generator: torch.Generator  # order of samples and augmentation; on the CPU, so that draws are the same everywhere
+    epoch: int = 0  # epochs done
+    best_val_acc: float = -1.0
+    best_epoch: int = 0
+
+
+def start_run(config: TrialConfig, device: Device) -> TrainingRun:
+    """A run at epoch 0, seeded from the configuration.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: the data, the settings or the baseline cannot be used.
+    """
+    data = load_search_data(config).to(device.torch)
+    model = build_model(config, channels=data.train.images.shape[1], classes=len(data.classes))
+    model.to(device.torch, memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(config.seed)
+    return TrainingRun(config, data, device, model, build_optimizers(model, config), generator)
+
+
+def train(run: TrainingRun) -> Iterator[EpochReport]:
+    """Train on from where `run` stands, and report after each epoch; ends early where the run diverges.
+
+    At each report `run` is complete: saved there and loaded elsewhere, it goes on bit for bit (on the CPU).
+    """
+    config = run.config
+    for epoch in range(run.epoch, config.epochs):
+        lr, lr_gate = trunk_rate(config, epoch), gate_rate(config, epoch)
+        set_rates(run.optimizers, lr, lr_gate)
+        started = time.perf_counter()
+        train_loss, train_gate_loss = train_epoch(run)
+        trained = time.perf_counter()
+        validation = evaluate(run.model, run.data.val, run.data, run.device)
+        diverged = not _is_sane(train_loss, validation.loss, len(run.data.classes))
+        val_acc = FLOOR if diverged else validation.accuracy
+        run.epoch = epoch + 1
+        if val_acc > run.best_val_acc:
+            run.best_val_acc, run.best_epoch = val_acc, run.epoch
+        yield EpochReport(
+            epoch=run.epoch,
+            val_acc=val_acc,
+            val_loss=validation.loss,
+            train_loss=train_loss,
+            lr=lr,
+            lr_gate=lr_gate,
+            seconds=time.perf_counter() - started,
+            images_per_second=len(run.data.train) / (trained - started),
+            diverged=diverged,
+            val_images=len(run.data.val),
+            val_gate_loss=validation.gate_loss,
+            train_gate_loss=train_gate_loss,
+            **_gate_statistics(validation.g),
+            **_memorisation(run),
+        )
+        if diverged:
+            return
+
+
+def train_epoch(run: TrainingRun) -> tuple[float, float | None]:
+    """One pass over the training images; the mean losses of the mixed exit and of the gate head.
+
+    The trunk is stepped on every `gate_iters`-th batch, the gate head on every batch.
+    """
+    config, data, device = run.config, run.data, run.device
+    run.model.train()
+    settings = LossSettings(config.label_smoothing, device.autocast_dtype)
+    totals = torch.zeros(2, device=device.torch)
+    batches = epoch_batches(
+        data.train, data.mean, data.std, config.batch_size, data.augment, run.generator, device.torch
+    )
+    for batch, (images, labels) in enumerate(batches, start=1):
+        update = step_both if steps_trunk(batch, config.gate_iters) else step_gate_only
+        losses = update(run.model, run.optimizers, images, labels, settings)
+        totals[0] += losses.classification * len(labels)
+        if losses.gate is not None:
+            totals[1] += losses.gate * len(labels)
+    device.synchronize()
+    loss, gate_loss = (totals / len(data.train)).tolist()
+    return loss, None if run.optimizers.gate is None else gate_loss
+
+
+@torch.inference_mode()
+def evaluate(model: GatedResNet, split: Split, data: SearchData, device: Device) -> Evaluation:
+    """One pass over `split` in evaluation mode, with the statistics of the training images for normalisation."""
+    model.eval()
+    predicted, opened, losses, gate_losses = [], [], [], []
+    for images, labels in ordered_batches(split, data.mean, data.std, 1000, device.torch):
+        with device.autocast():
+            exits = model(images)
+        predicted.append(exits.logits.argmax(1))
+        losses.append(functional.cross_entropy(exits.logits.float(), labels, reduction="sum"))
+        if exits.g is not None and exits.gate_logits is not None:
+            opened.append(exits.g.float())
+            gate_losses.append(functional.cross_entropy(exits.gate_logits.float(), labels, reduction="sum"))
+    guesses = torch.cat(predicted).cpu()
+    return Evaluation(
+        accuracy=(guesses == split.labels.cpu()).double().mean().item(),
+        loss=torch.stack(losses).sum().item() / len(split),
+        gate_loss=torch.stack(gate_losses).sum().item() / len(split) if gate_losses else None,
+        predicted=guesses,
+        g=torch.cat(opened).cpu() if opened else None,
+    )
+
+
+def _is_sane(train_loss: float, val_loss: float, classes: int) -> bool:
+    return math.isfinite(val_loss) and train_loss <= EXPLODED * math.log(classes)  # false for NaN, too
+
+
+def _gate_statistics(g: torch.Tensor | None) -> dict[str, float]:
+    if g is None:
+        return {}
+    quantiles = torch.quantile(g, torch.tensor(G_QUANTILES, dtype=g.dtype)).tolist()
+    names = [f"gate_q{round(100 * share):02d}" for share in G_QUANTILES]
+    return {"gate_mean": g.mean().item(), **dict(zip(names, quantiles, strict=True))}
+
+
+def _memorisation(run: TrainingRun) -> dict[str, float]:
+    """Accuracy on the training images whose label was replaced, against the false and the true label."""
+    data = run.data
+    if data.noisy is None or data.true_labels is None or not data.noisy.any():
+        return {}
+    split = Split(data.train.images[data.noisy], data.train.labels[data.noisy])
+    predicted = evaluate(run.model, split, data, run.device).predicted
+    return {
+        "noisy_acc_given": (predicted == split.labels.cpu()).double().mean().item(),
+        "noisy_acc_true": (predicted == data.true_labels[data.noisy].cpu()).double().mean().item(),
+    }

@@ -1,0 +1,54 @@
+"""What a worker is told: a typed form of the dict that passes through Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """One attempt at one trial."""
+
+    trial: int
+    attempt: int
+    settings: Mapping[str, Any]  # of a TrialConfig
+    from_epoch: int  # go on from the newest good checkpoint up to this epoch
+    folder: str  # the trial's checkpoints
+    every: int  # epochs between two of them
+    keep: int  # how many are kept
+    cpus: float
+    gpus: float
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that the trial may use."""
+        return max(1, int(self.cpus))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trial's folder."""
+        return Path(self.folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form in which the order passes through Ray."""
+        return asdict(self)
+
+
+def work_order(mapping: Mapping[str, Any]) -> WorkOrder:
+    """The order that came through Ray.
+
+    Raises:
+        ConfigError: a key is unknown or missing.
+    """
+    for key in mapping:
+        if key not in WorkOrder.__dataclass_fields__:
+            raise ConfigError(unknown_name("key of a work order", key, WorkOrder.__dataclass_fields__))
+    try:
+        return WorkOrder(**mapping)
+    except TypeError as error:
+        raise ConfigError(f"an incomplete work order: {error}") from None

@@ -1,0 +1,135 @@
+"""One session of a search, in a process of its own: `python -m tune_gate.driver STUDY`.
+
+Its supervisor reads one line from its standard output where something went wrong; everything else that is printed here,
+by Ray above all, goes to the study's driver.log. When the supervisor dies, the search stops in good order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import ray
+
+from analysis.errors import AnalysisError
+from search_spaces.errors import SpaceError
+from trainables.errors import TrainableError
+from tune_gate.errors import LogWriteError, Misuse, TuneGateError
+from tune_gate.lock import hold
+from tune_gate.on_ray import run_on_ray
+from tune_gate.search import Search
+from tune_gate.spec import StudySpec
+from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
+from tune_gate.supervisor import DONE, FAILED, MISUSE
+
+#: Errors that a user can mend: they are shown in one line, and no retry would help.
+USER_ERRORS = (Misuse, LogWriteError, SpaceError, TrainableError, AnalysisError)
+
+
+def drive(study: Path) -> None:
+    """Hold the study, connect to Ray, and search until the study is finished or the process is told to stop.
+
+    Raises:
+        StudyLocked: another driver holds the study.
+        TuneGateError, AnalysisError, SpaceError, TrainableError: the search could not go on; the log says why.
+    """
+    spec = read_spec(study)
+    with hold(study):
+        (study / STOP_REQUEST).unlink(missing_ok=True)
+        search = Search(spec, study)
+        with _stop_on_signals(search), _ended_in_the_log(search):
+            search.begin(socket.gethostname(), os.getpid(), versions())
+            with _ray(spec):
+                run_on_ray(search, spec, study)
+
+
+@contextlib.contextmanager
+def _ended_in_the_log(search: Search) -> Iterator[None]:
+    try:
+        yield
+    except LogWriteError:
+        search.close()
+        raise
+    except BaseException as error:
+        search.end(_one_line(error))
+        raise
+    search.end()
+
+
+@contextlib.contextmanager
+def _stop_on_signals(search: Search) -> Iterator[None]:
+    """SIGINT, SIGTERM and the end of standard input let the running epochs finish, and then end the session."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        search.request_stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    threading.Thread(target=_stop_at_end_of_input, args=(search,), daemon=True).start()
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _stop_at_end_of_input(search: Search) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    search.request_stop()
+
+
+@contextlib.contextmanager
+def _ray(spec: StudySpec) -> Iterator[None]:
+    """A Ray of this machine alone, on the loopback interface, for the length of the block.
+
+    Ray installs handlers of its own for SIGTERM, so ours are put back.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ray.init(
+        num_cpus=spec.resources.local_cpus or len(os.sched_getaffinity(0)),
+        num_gpus=spec.resources.local_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _node_ip_address="127.0.0.1",
+    )
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def main() -> int:
+    """Run one session; the supervisor's end of `drive`."""
+    supervisor = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        drive(Path(sys.argv[1]))
+    except Exception as error:  # noqa: BLE001  the boundary of the process: everything is told to the supervisor
+        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            supervisor.write(_one_line(error) + "\n")
+            supervisor.close()
+        return MISUSE if isinstance(error, USER_ERRORS) else FAILED
+    return DONE
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [""]
+    known = isinstance(error, (*USER_ERRORS, TuneGateError))
+    return lines[0] if known else f"{type(error).__name__}: {lines[0]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

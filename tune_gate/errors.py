@@ -1,0 +1,42 @@
+"""What can go wrong in the driver and the command line.
+
+    TuneGateError
+    ├── Misuse            the request cannot be carried out as it stands (exit code 2)
+    │   ├── SpecError     study.yaml or --set is wrong
+    │   ├── StudyExists   the folder already holds a study
+    │   └── StudyLocked   another driver holds the study
+    └── SearchFailed      the search ended before it was done (exit code 1); what was recorded is kept
+        └── LogWriteError the log could not be written (a full disk, a lost mount)
+
+The rooms' own errors (`SpaceError`, `TrainableError`, `AnalysisError`) are misuse, too.
+"""
+
+from __future__ import annotations
+
+
+class TuneGateError(Exception):
+    """Base of the driver's errors; shown in one line."""
+
+
+class Misuse(TuneGateError):  # noqa: N818  reads as what it says
+    """The request cannot be carried out as it stands."""
+
+
+class SpecError(Misuse):
+    """A study's specification is wrong."""
+
+
+class StudyExists(Misuse):
+    """The folder already holds a study, and nothing is ever written over."""
+
+
+class StudyLocked(Misuse):
+    """Another driver holds the study."""
+
+
+class SearchFailed(TuneGateError):
+    """The search ended before it was done; `resume` goes on."""
+
+
+class LogWriteError(SearchFailed):
+    """The log could not be written; nothing was decided that is not in it."""

@@ -1,0 +1,135 @@
+"""Writing a study's log: one writer, whole lines, on disk before a decision is acted on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from analysis.events import EpochReported, Event, event_to_record
+from analysis.log import LOG_FILE, header_line, read_log
+from tune_gate.errors import LogWriteError
+
+#: A report after which a trial simply goes on may wait this long for the disk. It survives the death of the process
+#: at once; only a power cut can take it, and then its epochs are redone.
+SYNC_SECONDS = 1.0
+
+
+class Fold(Protocol):
+    """Anything that takes in the log, event by event."""
+
+    def apply(self, event: Event) -> None:
+        """Take one event in."""
+
+
+class Recorder:
+    """Appends events to a study's log and hands each to the folds, so that they always equal the log.
+
+    Raises:
+        LogWriteError: the log cannot be written; what could not be written whole is not in it.
+        LogCorrupt, SchemaUnknown: the log cannot be read.
+    """
+
+    def __init__(self, study: Path, folds: Iterable[Fold] = ()) -> None:
+        self._path = study / LOG_FILE
+        self._folds = list(folds)
+        self._synced = time.monotonic()
+        self.events = read_log(self._path)
+        for event in self.events:
+            self._fold(event)
+        self._file = self._open()
+
+    def append(self, event: Event) -> None:
+        """Write `event`, make it last, and only then let the folds see it."""
+        self._write(json.dumps(event_to_record(event), separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        if not self._may_wait(event):
+            self.sync()
+        self._fold(event)
+
+    def sync(self) -> None:
+        """Return when everything written is on the disk."""
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Make the log last and let go of it; twice is once."""
+        if self._file < 0:
+            return
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fold(self, event: Event) -> None:
+        for fold in self._folds:
+            fold.apply(event)
+
+    def _may_wait(self, event: Event) -> bool:
+        plain = isinstance(event, EpochReported) and event.action == "continue"
+        return plain and time.monotonic() - self._synced < SYNC_SECONDS
+
+    def _open(self) -> int:
+        """The log's descriptor, at the end of the last whole line: a torn tail is cut off before the next append."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise self._failure(error) from error
+        try:
+            whole = _after_last_newline(file)
+            os.ftruncate(file, whole)
+            os.lseek(file, whole, os.SEEK_SET)
+            if whole == 0:
+                os.write(file, header_line())
+            os.fdatasync(file)
+        except OSError as error:
+            os.close(file)
+            raise self._failure(error) from error
+        return file
+
+    def _write(self, line: bytes) -> None:
+        """Append `line` whole or not at all."""
+        start = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError as error:
+            os.ftruncate(self._file, start)
+            os.lseek(self._file, start, os.SEEK_SET)
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> LogWriteError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return LogWriteError(f"no room left for the log {self._path}; make room, then resume: nothing is lost")
+        return LogWriteError(f"cannot write the log {self._path}: {error.strerror}; nothing recorded is lost")
+
+
+def _after_last_newline(file: int) -> int:
+    """The offset after the last newline in `file`, searched from its end; 0 where there is none."""
+    end = os.lseek(file, 0, os.SEEK_END)
+    block = 1 << 16
+    while end > 0:
+        start = max(0, end - block)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,149 @@
+"""Schedulers as folds of the log: who may go on after a report.
+
+A scheduler holds nothing but what the log says, and its decision is a pure function of that; so it is rebuilt exactly
+after a crash, replayed in virtual time, and audited.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from analysis.events import Action, EpochReported, Event, RungEntry
+from tune_gate.spec import StudySpec
+
+#: The metric of a trial that diverged: the worst that a validation accuracy can be.
+FLOOR = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to a trial after a report, and its standing at the rung where the report reached one."""
+
+    action: Action
+    rung: RungEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RungCount:
+    """A rung in a line of the display."""
+
+    milestone: int  # epochs
+    reached: int  # trials judged here, those that diverged on the way included
+    stopped: int
+    best: float | None
+
+
+class Scheduler(Protocol):
+    """The contract of a scheduler; its conformance suite is tests/tune_gate/test_schedulers.py."""
+
+    def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
+        """The decision on a report that is not in the log yet; changes nothing."""
+
+    def apply(self, event: Event) -> None:
+        """Take one event of the log in."""
+
+    def counts(self) -> list[RungCount]:
+        """What each rung has seen so far, ascending."""
+
+
+@dataclass(slots=True)
+class _Rung:
+    """The values of the trials that reached a milestone. The first value of a trial stands: what it decided is done."""
+
+    milestone: int
+    reduction_factor: int
+    ascending: list[float] = field(default_factory=list)
+    decided: dict[int, tuple[Action, RungEntry]] = field(default_factory=dict)  # by trial
+
+    def add(self, trial: int, action: Action, entry: RungEntry) -> None:
+        insort(self.ascending, entry.value)
+        self.decided[trial] = (action, entry)
+
+    def standing(self, value: float) -> RungEntry:
+        """Where `value` would stand among the values here; equal values share the better rank.
+
+        The best 1/eta go on, and at least one does: asynchronous successive halving (Li et al., "A System for Massively
+        Parallel Hyperparameter Tuning", 2020) in its stopping form, where a trial is judged once, against those
+        that came before it.
+        """
+        peers = len(self.ascending) + 1
+        survivors = max(1, peers // self.reduction_factor)
+        rank = peers - bisect_right(self.ascending, value)
+        cutoff = sorted([*self.ascending[-survivors:], value], reverse=True)[survivors - 1]
+        return RungEntry(self.milestone, value, cutoff, rank, peers, survivors)
+
+
+class SuccessiveHalving:
+    """ASHA, stopping form. Without rungs, every trial runs to the end."""
+
+    def __init__(self, metric: str, epochs: int, milestones: tuple[int, ...], reduction_factor: int) -> None:
+        self._metric = metric
+        self._epochs = epochs
+        self._rungs = {milestone: _Rung(milestone, reduction_factor) for milestone in milestones}
+
+    def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
+        """The decision on a report that is not in the log yet; changes nothing.
+
+        A trial that was judged at this rung before (it was restarted from an earlier checkpoint) is not judged anew:
+        its peers have changed since, and the first decision was acted on.
+        """
+        if metrics["diverged"]:
+            return Decision("diverge")
+        if epoch >= self._epochs:
+            return Decision("complete")
+        rung = self._rungs.get(epoch)
+        if rung is None:
+            return Decision("continue")
+        if trial in rung.decided:
+            return Decision(*rung.decided[trial])
+        standing = rung.standing(metrics[self._metric])
+        return Decision("continue" if standing.rank <= standing.survivors else "stop", standing)
+
+    def apply(self, event: Event) -> None:
+        """Take one event of the log in.
+
+        A trial that diverged counts at the next rung with the floor value: it is a trial that this rung would have
+        seen, and its peers did better.
+        """
+        if not isinstance(event, EpochReported):
+            return
+        if event.action == "diverge":
+            rung = next((rung for rung in self._rungs.values() if rung.milestone >= event.epoch), None)
+            if rung is not None and event.trial not in rung.decided:
+                rung.add(event.trial, "diverge", rung.standing(FLOOR))
+        elif event.rung is not None:
+            rung = self._rungs[event.rung.milestone]
+            if event.trial not in rung.decided:
+                # A search that was interrupted here has let the trial pass: it goes on when the search does.
+                rung.add(event.trial, "stop" if event.action == "stop" else "continue", event.rung)
+
+    def counts(self) -> list[RungCount]:
+        """What each rung has seen so far, ascending."""
+        return [
+            RungCount(
+                rung.milestone,
+                len(rung.decided),
+                sum(action == "stop" for action, _ in rung.decided.values()),
+                rung.ascending[-1] if rung.ascending else None,
+            )
+            for rung in self._rungs.values()
+        ]
+
+
+def _successive_halving(spec: StudySpec) -> Scheduler:
+    return SuccessiveHalving(spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor)
+
+
+#: Builders of schedulers, by the spec's `scheduler.kind`; `full` has no milestones.
+SCHEDULERS: Mapping[str, Callable[[StudySpec], Scheduler]] = {
+    "asha": _successive_halving,
+    "full": _successive_halving,
+}
+
+
+def build_scheduler(spec: StudySpec) -> Scheduler:
+    """A scheduler that has seen no event yet."""
+    return SCHEDULERS[spec.scheduler.kind](spec)

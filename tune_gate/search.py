@@ -1,0 +1,152 @@
+"""The search itself: which trial starts next, what a report decides, what follows from a failure.
+
+It knows the log and the folds, and neither Ray nor torch: the driver feeds it from a cluster, a test or a replay feeds
+it in virtual time. Every answer is in the log before it is given.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.events import (
+    Action,
+    AttemptFailed,
+    AttemptStarted,
+    EpochReported,
+    FailureKind,
+    SessionEnded,
+    SessionStarted,
+    TrialFailed,
+    TrialSuggested,
+    Warned,
+)
+from analysis.trials import Trial, TrialsFold
+from tune_gate.recorder import Recorder
+from tune_gate.samplers import build_sampler, derived_seed
+from tune_gate.schedulers import build_scheduler
+from tune_gate.spec import StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A trial as it is handed to a worker."""
+
+    trial: int
+    attempt: int
+    settings: Mapping[str, Any]  # the full settings, as plain JSON values
+    from_epoch: int  # no checkpoint beyond this epoch counts: what it holds was never reported
+
+
+class Search:
+    """One session of a study. Open it as a context; it says in the log how it ended."""
+
+    def __init__(self, spec: StudySpec, study: Path, clock: Callable[[], float] = time.time) -> None:
+        self._spec = spec
+        self._clock = clock
+        self._trials = TrialsFold()
+        self._scheduler = build_scheduler(spec)
+        self._sampler = build_sampler(spec)
+        self._recorder = Recorder(study, [self._trials, self._scheduler, self._sampler])
+        self._live: set[int] = set()
+        self._stopping = False
+        self._session = 1 + sum(isinstance(event, SessionStarted) for event in self._recorder.events)
+
+    @property
+    def trials(self) -> Mapping[int, Trial]:
+        """The trials so far, by number; not to be changed."""
+        return self._trials.trials
+
+    @property
+    def live(self) -> int:
+        """How many trials are with workers."""
+        return len(self._live)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the search was asked to stop."""
+        return self._stopping
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial that was asked for has ended."""
+        return len(self.trials) >= self._spec.trials and not self._trials.unfinished
+
+    def begin(self, host: str, pid: int, versions: Mapping[str, str]) -> None:
+        """Say in the log that a driver took hold of the study."""
+        self._recorder.append(SessionStarted(self._clock(), self._session, host, pid, dict(versions)))
+
+    def end(self, message: str = "") -> None:
+        """Say in the log how the session ended, and let go of the log."""
+        reason = "failed" if message else "finished" if self.finished else "interrupted"
+        self._recorder.append(SessionEnded(self._clock(), self._session, reason, message))
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the log without a word, as a session does that fails to write."""
+        self._recorder.close()
+
+    def request_stop(self) -> None:
+        """Let the running epochs finish; start nothing more."""
+        self._stopping = True
+
+    def next_assignment(self) -> Assignment | None:
+        """The next trial for a worker: first those that were begun, then new ones. None: nothing to start now."""
+        if self._stopping:
+            return None
+        waiting = next((trial for trial in self._trials.unfinished if trial.number not in self._live), None)
+        trial = waiting or self._suggest()
+        if trial is None:
+            return None
+        attempt = trial.attempt + 1
+        self._recorder.append(AttemptStarted(self._clock(), trial.number, attempt, trial.epoch))
+        self._live.add(trial.number)
+        return Assignment(
+            trial.number, attempt, self._spec.trial_settings(trial.settings, trial.seed), trial.epoch
+        )
+
+    def report(self, trial: int, attempt: int, epoch: int, metrics: Mapping[str, float]) -> Action:
+        """Record a report with the decision on it, and say what the decision is.
+
+        A report of an attempt that was given up (its worker was thought dead) decides nothing: its worker is told to
+        stop.
+        """
+        if trial not in self._live or self.trials[trial].attempt != attempt:
+            return "stop"
+        decision = self._scheduler.decide(trial, epoch, metrics)
+        action: Action = "interrupt" if self._stopping and decision.action == "continue" else decision.action
+        self._recorder.append(
+            EpochReported(self._clock(), trial, attempt, epoch, dict(metrics), action, decision.rung)
+        )
+        if action != "continue":
+            self._live.discard(trial)
+        return action
+
+    def fail(self, trial: int, attempt: int, failure: FailureKind, message: str, traceback: str = "") -> None:
+        """Record that an attempt ended without a decision; give the trial up after too many without progress."""
+        if trial not in self._live or self.trials[trial].attempt != attempt:
+            return
+        self._live.discard(trial)
+        self._recorder.append(AttemptFailed(self._clock(), trial, attempt, failure, message, traceback))
+        failures = self.trials[trial].failures
+        if failures > self._spec.failures.retries:
+            reason = f"{failures} attempts in a row failed after epoch {self.trials[trial].epoch}; the last: {message}"
+            self._recorder.append(TrialFailed(self._clock(), trial, reason))
+
+    def warn(self, message: str, trial: int | None = None) -> None:
+        """Record something that a reader of the study should know."""
+        self._recorder.append(Warned(self._clock(), message, trial))
+
+    def _suggest(self) -> Trial | None:
+        number = len(self.trials) + 1
+        if number > self._spec.trials:
+            return None
+        suggestion = self._sampler.suggest(number)
+        settings = json.loads(json.dumps(suggestion.settings))  # as a reader of the log will see them: no tuples
+        seed = derived_seed(self._spec.seed, "trial", number)
+        self._recorder.append(TrialSuggested(self._clock(), number, settings, seed, suggestion.source))
+        return self.trials[number]

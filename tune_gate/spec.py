@@ -1,0 +1,272 @@
+"""`study.yaml` → `StudySpec`: what a search is, validated and frozen before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from search_spaces import SearchSpace, named_space, space_from_mapping, space_to_mapping
+from search_spaces.errors import SpaceError, unknown_name
+from trainables.config import TrialConfig, trial_config
+from trainables.errors import ConfigError
+from tune_gate.errors import SpecError
+
+#: Settings that a search must not vary: they would compare trials on different data or at different lengths.
+NOT_SEARCHABLE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("data", "data_dir", "split", "split_seed", "val_fraction", "label_noise"),
+        "trials on different data cannot be compared",
+    ),
+    "epochs": "it is the search's budget; set 'epochs' of the study",
+    "seed": "it is derived from the study's seed",
+    "preset": "it is a base for the others; set it in 'config'",
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SchedulerSettings(_Section):
+    """Who may go on: `asha` stops a trial at a rung unless it is among the best 1/reduction_factor; `full` never."""
+
+    kind: Literal["asha", "full"] = "asha"
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    grace_period: Annotated[int, Field(ge=1)] | None = None  # first rung, epochs; default: a ninth of the budget
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # milestones; default: grace period times powers
+
+    def milestones(self, epochs: int) -> tuple[int, ...]:
+        """The epochs at which trials are judged, below `epochs`, ascending."""
+        if self.kind == "full":
+            return ()
+        if self.rungs is not None:
+            return tuple(sorted(set(self.rungs)))
+        milestone = self.grace_period or max(1, math.ceil(epochs / 9))
+        found = []
+        while milestone < epochs:
+            found.append(milestone)
+            milestone *= self.reduction_factor
+        return tuple(found)
+
+
+class SamplerSettings(_Section):
+    """Who suggests settings: `tpe` (Optuna), `random`, or `grid` (every point of an enumerable space, once)."""
+
+    kind: Literal["tpe", "random", "grid"] = "tpe"
+    startup: Annotated[int, Field(ge=1)] = 10  # random trials before TPE begins
+    explore: Annotated[float, Field(ge=0.0, le=1.0)] = 1 / 3  # share of later suggestions that stay random
+
+
+class ResourceSettings(_Section):
+    """What one trial is given, and how many run at once."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    concurrency: Annotated[int, Field(ge=1)] | None = None  # default: as many as the cluster holds
+    local_cpus: Annotated[int, Field(ge=1)] | None = None  # of the Ray that we start here; default: the machine's
+    local_gpus: Annotated[int, Field(ge=0)] | None = None
+
+
+class CheckpointSettings(_Section):
+    """How often a trial saves its state, and how many states are kept beside its best."""
+
+    every: Annotated[int, Field(ge=1)] = 1  # epochs
+    keep: Annotated[int, Field(ge=2)] = 2
+
+
+class FailureSettings(_Section):
+    """How often a trial that crashes is tried again from its last checkpoint without getting further."""
+
+    retries: Annotated[int, Field(ge=0)] = 2
+
+
+class StudySpec(_Section):
+    """A search, complete: the same spec and seed on the same machine give the same study.
+
+    Build it with `study_spec`, which turns every mistake into a `SpecError` of one line.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "study"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    trials: Annotated[int, Field(ge=1)] = 16
+    epochs: Annotated[int, Field(ge=1)] = 27  # of a trial that is never stopped
+    metric: Literal["val_acc"] = "val_acc"  # larger is better
+    trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = "trainables.tune_trainable:GatedResNetTrainable"
+    config: Mapping[str, Any] = Field(default_factory=dict)  # what every trial shares
+    space: Mapping[str, Any] | str = "gate-core"
+    scheduler: SchedulerSettings = SchedulerSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    resources: ResourceSettings = ResourceSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    failures: FailureSettings = FailureSettings()
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        """What varies."""
+        if isinstance(self.space, str):
+            return named_space(self.space)
+        return space_from_mapping(dict(self.space), name=self.name)
+
+    @cached_property
+    def base_config(self) -> TrialConfig:
+        """The plain default: the shared settings, with every other at its default."""
+        return trial_config({**self.config, "epochs": self.epochs, "seed": self.seed})
+
+    @property
+    def milestones(self) -> tuple[int, ...]:
+        """The rungs' epochs, ascending."""
+        return self.scheduler.milestones(self.epochs)
+
+    def trial_settings(self, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """The full settings of a trial, as plain JSON values."""
+        chosen = {**self.config, **settings, "epochs": self.epochs, "seed": seed}
+        return trial_config(chosen).model_dump(mode="json")
+
+    def to_record(self) -> dict[str, Any]:
+        """The spec as plain JSON values with nothing left to look up: the space written out, the rungs fixed."""
+        record = self.model_dump(mode="json")
+        record["space"] = space_to_mapping(self.search_space)
+        record["scheduler"] |= {"rungs": list(self.milestones), "grace_period": None}
+        return record
+
+
+def study_spec(mapping: Mapping[str, Any]) -> StudySpec:
+    """The specification that `mapping` describes.
+
+    Raises:
+        SpecError: a key is unknown (the nearest known one is named), a value is ill-typed or out of range, or the
+            space offers a value that no trial can take.
+    """
+    try:
+        spec = StudySpec.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise SpecError(_one_line(error)) from None
+    try:
+        _check_config(spec)
+        _check_space(spec)
+    except (SpaceError, ConfigError) as error:
+        raise SpecError(str(error)) from None
+    _check_rungs(spec)
+    return spec
+
+
+def load_spec(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpec:
+    """The specification in the YAML file at `path`, with `changes` (dotted keys, as `--set` gives them) applied.
+
+    Raises:
+        SpecError: the file is missing, is no YAML mapping, or describes no valid study.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise SpecError(f"cannot read {path}: {reason}") from None
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise SpecError(f"{path}{where} is not YAML: {getattr(error, 'problem', error)}") from None
+    if mapping is None:
+        mapping = {}
+    if not isinstance(mapping, dict):
+        raise SpecError(f"{path} is not a mapping of settings (for example `trials: 16`)")
+    try:
+        return study_spec(with_changes(mapping, changes or {}))
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+def with_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `mapping` in which each dotted key of `changes` is set.
+
+    Raises:
+        SpecError: a key leads through a value that is no mapping.
+    """
+    result = dict(mapping)
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        place = result
+        for step in path:
+            inner = place.get(step, {})
+            if not isinstance(inner, dict):
+                raise SpecError(f"cannot set {dotted!r}: {step!r} is {inner!r}, not a group of settings")
+            place[step] = dict(inner)
+            place = place[step]
+        place[last] = value
+    return result
+
+
+def parse_change(text: str) -> tuple[str, Any]:
+    """`a.b=value` as (dotted key, YAML value).
+
+    Raises:
+        SpecError: there is no `=`, no key, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SpecError(f"--set {text!r} is not of the form KEY=VALUE (for example --set trials=20)")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise SpecError(f"--set {text!r}: the value is not YAML") from None
+
+
+def _check_config(spec: StudySpec) -> None:
+    for key in ("epochs", "seed"):
+        if key in spec.config:
+            raise SpecError(f"'config.{key}' belongs one level up: set '{key}' of the study")
+    _ = spec.base_config
+
+
+def _check_space(spec: StudySpec) -> None:
+    """Try every end and every choice of every dimension on a trial."""
+    for parameter in spec.search_space.parameters:
+        name = parameter.name
+        if name in NOT_SEARCHABLE:
+            raise SpecError(f"{name!r} cannot be searched: {NOT_SEARCHABLE[name]}")
+        if name not in TrialConfig.model_fields:
+            raise SpecError(unknown_name("setting in the space:", name, TrialConfig.model_fields))
+        for value in parameter.dimension.corners():
+            try:
+                trial_config({**spec.config, "epochs": spec.epochs, name: value})
+            except ConfigError as error:
+                raise SpecError(f"space, {name!r}: {error}") from None
+
+
+def _check_rungs(spec: StudySpec) -> None:
+    settings = spec.scheduler
+    if settings.rungs is not None and settings.grace_period is not None:
+        raise SpecError("scheduler: give 'rungs' or 'grace_period', not both")
+    if settings.kind == "full" and (settings.rungs or settings.grace_period):
+        raise SpecError("scheduler: kind 'full' has no rungs; use kind 'asha'")
+    if settings.grace_period is not None and settings.grace_period >= spec.epochs:
+        raise SpecError(
+            f"scheduler: grace_period {settings.grace_period} is not below epochs {spec.epochs}, so no trial would be stopped; "
+            "say kind: full if that is meant"
+        )
+    too_late = [rung for rung in settings.rungs or () if rung >= spec.epochs]
+    if too_late:
+        raise SpecError(f"scheduler: rung {too_late[0]} is not below epochs {spec.epochs}")
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first problem of a pydantic error, with the key's dotted name and, for an unknown key, the nearest one."""
+    problem = error.errors()[0]
+    where = [str(part) for part in problem["loc"]]
+    dotted = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        section: Any = StudySpec
+        for part in where[:-1]:
+            section = section.model_fields[part].annotation
+        return unknown_name("key", where[-1], section.model_fields) + (
+            f" (in {'.'.join(where[:-1])!r})" if where[:-1] else ""
+        )
+    message = problem["msg"]
+    return f"{dotted!r}: {message[0].lower()}{message[1:]} (given: {problem['input']!r})"

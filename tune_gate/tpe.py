@@ -1,0 +1,168 @@
+"""Optuna's tree-structured Parzen estimator as a fold of the log."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from analysis.events import EpochReported, Event, TrialFailed, TrialSuggested
+from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter
+from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
+from tune_gate.schedulers import FLOOR
+from tune_gate.spec import StudySpec
+
+_NAME = "fold"
+
+
+class TpeSampler:
+    """TPE (Bergstra et al. 2011) over the trials in the log.
+
+    What Optuna is told: a completed trial as COMPLETE with its last value; one that was stopped as PRUNED, with its
+    value at each rung, so that it is compared with others at the rung where it ended; one that diverged as PRUNED
+    at its first epoch with the floor value, the worst place there is; one that failed as FAIL, which says nothing
+    about its settings. Running trials are in the history (constant liar), so workers do not all try one place.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._space = spec.search_space
+        self._uniform = RandomSampler(self._space, spec.seed)
+        self._distributions = {parameter.name: distribution(parameter) for parameter in self._space.parameters}
+        self._storage = optuna.storages.InMemoryStorage()
+        with _quiet():
+            self._study = optuna.create_study(storage=self._storage, study_name=_NAME, direction="maximize")
+        self._study_id = self._storage.get_study_id_from_name(_NAME)
+        self._ids: dict[int, int] = {}  # our trial -> Optuna's id
+        self._at_rungs: dict[int, dict[int, float]] = {}  # of running trials: milestone -> value
+        self._told = 0  # trials whose end Optuna knows
+
+    def suggest(self, trial: int) -> Suggestion:
+        """The point that trial number `trial` tries: random at first, and a share of the time ever after."""
+        settings = self._spec.sampler
+        generator = random.Random(derived_seed(self._spec.seed, "explore", trial))  # noqa: S311  not for secrets
+        if self._told < settings.startup or generator.random() < settings.explore:
+            return self._uniform.suggest(trial)
+        with _quiet():
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=0,
+                multivariate=False,
+                constant_liar=True,
+                seed=derived_seed(self._spec.seed, "tpe", trial),
+            )
+            candidate = FrozenTrial(
+                number=len(self._ids),
+                state=TrialState.RUNNING,
+                value=None,
+                datetime_start=None,
+                datetime_complete=None,
+                params={},
+                distributions={},
+                user_attrs={},
+                system_attrs={},
+                intermediate_values={},
+                trial_id=-1,
+            )
+
+            def choose(parameter: Parameter) -> Any:
+                wanted = self._distributions[parameter.name]
+                if wanted is None:
+                    return parameter.dimension.value
+                drawn = sampler.sample_independent(self._study, candidate, parameter.name, wanted)
+                return parameter.dimension.value_of(drawn) if isinstance(parameter.dimension, Choice) else drawn
+
+            return Suggestion(self._space.suggest(choose), "tpe")
+
+    def apply(self, event: Event) -> None:
+        """Take one event of the log in."""
+        match event:
+            case TrialSuggested():
+                self._add(event)
+            case EpochReported() if event.trial in self._ids:
+                self._report(event)
+            case TrialFailed() if event.trial in self._ids:
+                self._end(event.trial, TrialState.FAIL, {})
+            case _:
+                pass
+
+    def _add(self, event: TrialSuggested) -> None:
+        known = {
+            name: wanted
+            for name in event.settings
+            if (wanted := self._distributions.get(name)) is not None
+        }
+        values = {name: self._external(name, event.settings[name]) for name in known}
+        number = len(self._ids)
+        with _quiet():
+            self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=known))
+        self._ids[event.trial] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def _external(self, name: str, value: Any) -> Any:
+        dimension = next(p.dimension for p in self._space.parameters if p.name == name)
+        return dimension.label(value) if isinstance(dimension, Choice) else value
+
+    def _report(self, event: EpochReported) -> None:
+        trial_id = self._ids[event.trial]
+        if self._storage.get_trial(trial_id).state.is_finished():
+            return  # a report that arrived twice
+        at_rungs = self._at_rungs.setdefault(event.trial, {})
+        if event.rung is not None:
+            at_rungs[event.rung.milestone] = event.rung.value
+        if event.action == "stop":
+            self._end(event.trial, TrialState.PRUNED, at_rungs)
+        elif event.action == "diverge":
+            self._end(event.trial, TrialState.PRUNED, {1: FLOOR})
+        elif event.action == "complete":
+            value = event.metrics[self._spec.metric]
+            self._end(event.trial, TrialState.COMPLETE, {**at_rungs, event.epoch: value}, value)
+
+    def _end(self, trial: int, state: TrialState, at_epochs: Mapping[int, float], *values: float) -> None:
+        for epoch, value in at_epochs.items():
+            self._storage.set_trial_intermediate_value(self._ids[trial], epoch, value)
+        self._storage.set_trial_state_values(self._ids[trial], state, list(values) or None)
+        self._at_rungs.pop(trial, None)
+        self._told += 1
+
+
+def distribution(parameter: Parameter) -> BaseDistribution | None:
+    """Optuna's form of a dimension; None for one that never varies. A choice is known by its labels."""
+    match parameter.dimension:
+        case Float(low=low, high=high):
+            return FloatDistribution(low, high)
+        case LogFloat(low=low, high=high):
+            return FloatDistribution(low, high, log=True)
+        case Int(low=low, high=high):
+            return IntDistribution(low, high)
+        case LogInt(low=low, high=high):
+            return IntDistribution(low, high, log=True)
+        case Choice() as choice:
+            return CategoricalDistribution([choice.label(value) for value in choice.values])
+        case Fixed():
+            return None
+        case other:
+            raise TypeError(f"no distribution for a dimension of type {type(other).__name__}")
+
+
+class _quiet:  # noqa: N801  used as a verb
+    """Optuna without its log lines and its warnings about experimental arguments, for the length of the block."""
+
+    def __enter__(self) -> None:
+        self._level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+    def __exit__(self, *error: object) -> None:
+        self._warnings.__exit__(*error)  # type: ignore[arg-type]
+        optuna.logging.set_verbosity(self._level)
