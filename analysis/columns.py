@@ -229,9 +229,7 @@ def _fold(reports: pd.DataFrame, others: list[tuple[int, Event]]) -> dict[int, T
     names = ["offset", *_TYPES]
     ends = [
         (offset, EpochReported(time, trial, attempt, epoch, {}, action))
-        for offset, time, trial, attempt, epoch, action in zip(
-            *(last[name].tolist() for name in names), strict=True
-        )
+        for offset, time, trial, attempt, epoch, action in zip(*(last[name].tolist() for name in names), strict=True)
     ]
     in_order = sorted([*others, *ends], key=lambda pair: pair[0])
     return TrialsFold(event for _, event in in_order).trials

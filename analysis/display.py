@@ -61,10 +61,7 @@ def heading(name: str) -> str:
 
 def column_values(column: pd.Series[Any]) -> list[Any]:
     """The values as Python objects, None for a missing one."""
-    return [
-        None if missing else value
-        for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)
-    ]
+    return [None if missing else value for value, missing in zip(column.tolist(), column.isna().tolist(), strict=True)]
 
 
 def _has_interval(name: str, names: list[str]) -> bool:

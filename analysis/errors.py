@@ -1,9 +1,9 @@
 """What can go wrong while a recorded study is read.
 
-    AnalysisError (ValueError)
-    ├── StudyNotFound     the folder holds no study
-    ├── LogCorrupt        a line in the middle of the log cannot be read; carries its byte offset
-    └── SchemaUnknown     the study was written by a version that this one does not know
+AnalysisError (ValueError)
+├── StudyNotFound     the folder holds no study
+├── LogCorrupt        a line in the middle of the log cannot be read; carries its byte offset
+└── SchemaUnknown     the study was written by a version that this one does not know
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 #: Version of the log's format; a reader refuses every other.
 SCHEMA = 1
@@ -17,8 +17,13 @@ SCHEMA = 1
 #: What happens to a trial after a report. `interrupt`: the search is stopping, the trial will go on later.
 Action = Literal["continue", "stop", "complete", "diverge", "interrupt"]
 
+ACTIONS: frozenset[str] = frozenset(get_args(Action))
+
 #: How an attempt at a trial can fail: an exception in it, or the loss of its process or node.
 FailureKind = Literal["error", "lost"]
+
+#: How a session can end in good order.
+EndReason = Literal["finished", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class SessionEnded:
     kind: ClassVar[str] = "session_ended"
     time: float
     session: int
-    reason: Literal["finished", "interrupted", "failed"]
+    reason: EndReason
     message: str = ""
 
 
@@ -178,9 +183,9 @@ def event_from_record(record: Mapping[str, Any]) -> Event | None:
     if kind is None:
         return None
     if kind is EpochReported:
-        values["metrics"] = {
-            key: math.nan if number is None else number for key, number in values["metrics"].items()
-        }
+        if values["action"] not in ACTIONS:
+            raise TypeError(f"no action {values['action']!r}")
+        values["metrics"] = {key: math.nan if number is None else number for key, number in values["metrics"].items()}
         if "rung" in values:
             values["rung"] = RungEntry(**values["rung"])
     return kind(**values)

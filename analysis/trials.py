@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -61,8 +62,9 @@ class Trial:
         return self.reports.get(self.epoch)
 
     def best(self, metric: str) -> EpochReported | None:
-        """The report with the largest value of `metric` (the earliest of equals)."""
-        return max(self.reports.values(), key=lambda report: report.metrics[metric], default=None)
+        """The report with the largest value of `metric` (the earliest of equals); reports without one do not count."""
+        measured = [report for report in self.reports.values() if not math.isnan(report.metrics.get(metric, math.nan))]
+        return max(measured, key=lambda report: report.metrics[metric], default=None)
 
 
 class TrialsFold:
@@ -79,19 +81,19 @@ class TrialsFold:
         """Take one event in; events about an unknown trial are ignored (the log began elsewhere)."""
         match event:
             case TrialSuggested():
-                self.trials[event.trial] = Trial(
-                    event.trial, event.settings, event.seed, event.source, event.time
-                )
+                self.trials[event.trial] = Trial(event.trial, event.settings, event.seed, event.source, event.time)
             case AttemptStarted(trial=number) if number in self.trials:
                 trial = self.trials[number]
                 trial.attempt = event.attempt
-                trial.state = "running"
+                if not trial.ended:
+                    trial.state = "running"
             case EpochReported(trial=number) if number in self.trials:
                 self._report(self.trials[number], event)
             case AttemptFailed(trial=number) if number in self.trials:
                 trial = self.trials[number]
-                trial.failures += 1
-                trial.state = "waiting"
+                if not trial.ended:  # a worker that is lost after its last word takes nothing back
+                    trial.failures += 1
+                    trial.state = "waiting"
             case TrialFailed(trial=number) if number in self.trials:
                 self.trials[number].state = "failed"
                 self.trials[number].reason = event.reason
@@ -101,8 +103,8 @@ class TrialsFold:
     def _report(self, trial: Trial, report: EpochReported) -> None:
         if report.epoch > trial.epoch:
             trial.failures = 0  # it got further than before: the next failure is a new one
-        for epoch in [epoch for epoch in trial.reports if epoch >= report.epoch]:
-            trial.redone_seconds += trial.reports.pop(epoch).metrics.get("seconds", 0.0)
+        else:
+            _rewind(trial, report)
         trial.reports[report.epoch] = report
         trial.state = _STATE_AFTER[report.action]
 
@@ -110,6 +112,14 @@ class TrialsFold:
     def unfinished(self) -> list[Trial]:
         """The trials that have not ended, in the order in which they were suggested."""
         return [trial for trial in self.trials.values() if not trial.ended]
+
+
+def _rewind(trial: Trial, report: EpochReported) -> None:
+    """Take back the reports that `report` replaces; a report that merely arrives twice cost nothing twice."""
+    for epoch in [epoch for epoch in trial.reports if epoch >= report.epoch]:
+        replaced = trial.reports.pop(epoch)
+        if replaced.attempt != report.attempt:
+            trial.redone_seconds += replaced.metrics.get("seconds", 0.0)
 
 
 def fold_trials(events: Iterable[Event]) -> dict[int, Trial]:

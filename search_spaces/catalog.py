@@ -44,11 +44,11 @@ GATE_WIDE = GATE_CORE.extended(
 #: The authors' manual sweep at depth 110, on top of the preset greyc-2019, which says what a cell leaves
 #: out: gamma 0.1 where gate_iters is 3, milestones (133, 200) where gamma is 0.1, and 333 epochs.
 #: 16 cells, of which the authors ran 12 on CIFAR-10:
-#:   gate_iters 3 and gate_iters 1, each with gamma 0.1: lr_gate x schedule_gate, 4 cells each,
-#:     all published (the latter 4 are also their sweep on CIFAR-100);
-#:   gate_iters 1 with gamma 1/3, after both milestones or the first alone: lr_gate x schedule_gate, 8 cells,
-#:     of which (0.001, step) and (0.01, constant) are published. A condition has one parent, so that the
-#:     other two pairs cannot be excluded.
+#:   gate_iters 3, gamma 0.1: lr_gate x schedule_gate, 4 cells, all published;
+#:   gate_iters 1, gamma 0.1: the same 4, all published, also on CIFAR-100;
+#:   gate_iters 1, gamma 0.333 after both milestones or the first alone: the same 4 each, of which only
+#:     (0.001, step) and (0.01, constant) are published. A condition has one parent, so that the other
+#:     two pairs cannot be excluded.
 #: Their axis bi / scratch is absent: "bi" never loaded a baseline, so its runs are replicates of scratch.
 GREYC_GRID = search_space(
     "greyc-grid",

@@ -36,9 +36,7 @@ class Condition:
     def to_form(self) -> dict[str, Json]:
         """What `from_form` reads back as an equal condition."""
         first = self.values[0]
-        alone = len(self.values) == 1 and not isinstance(
-            first, tuple
-        )  # a list would be read as several values
+        alone = len(self.values) == 1 and not isinstance(first, tuple)  # a list would be read as several values
         return {self.parent: thaw(first if alone else self.values)}
 
     def holds(self, point: Mapping[str, object]) -> bool:
@@ -103,9 +101,7 @@ def check_condition(parameter: Parameter, named: Mapping[str, Parameter], earlie
         raise SpaceError(f"{where} depends on {parent!r}, which comes later; put {parent!r} first")
     dimension = named[parent].dimension
     if dimension.finite() is None:
-        raise SpaceError(
-            f"{where}: its parent {parent!r} is continuous ({dimension}); a parent takes choices"
-        )
+        raise SpaceError(f"{where}: its parent {parent!r} is continuous ({dimension}); a parent takes choices")
     for value in condition.values:
         try:
             dimension.canonical(value)

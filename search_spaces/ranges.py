@@ -25,9 +25,7 @@ def _two_bounds(kind: str, form: object) -> Sequence[object]:
 
 def _refuse_empty(kind: str, low: float, high: float) -> None:
     if low == high:
-        raise SpaceError(
-            f"{kind} range [{low}, {high}] is empty; low must be below high (one value is 'fixed')"
-        )
+        raise SpaceError(f"{kind} range [{low}, {high}] is empty; low must be below high (one value is 'fixed')")
     if low > high:
         raise SpaceError(f"{kind} range [{low}, {high}] is reversed; low must be below high")
 
@@ -37,10 +35,22 @@ def _refuse_zero(kind: str, low: float, high: float) -> None:
         raise SpaceError(f"{kind} range [{low}, {high}] touches 0; low must be above 0")
 
 
-def _real(kind: str, bound: object) -> float:
-    if isinstance(bound, bool) or not isinstance(bound, Real) or not math.isfinite(bound):
+def _finite(value: object) -> float | None:
+    """`value` as a float; None where it is no number (true is none), or too large for one."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _real_bound(kind: str, bound: object) -> float:
+    number = _finite(bound)
+    if number is None:
         raise SpaceError(f"a bound of {kind} must be a finite number, not {shown(bound)!r}")
-    return float(bound)
+    return number
 
 
 def _spelt(bound: object) -> object:
@@ -57,8 +67,8 @@ class _FloatRange(Dimension):
     high: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "low", _real(self.kind, self.low))
-        object.__setattr__(self, "high", _real(self.kind, self.high))
+        object.__setattr__(self, "low", _real_bound(self.kind, self.low))
+        object.__setattr__(self, "high", _real_bound(self.kind, self.high))
         _refuse_empty(self.kind, self.low, self.high)
 
     @classmethod
@@ -70,9 +80,10 @@ class _FloatRange(Dimension):
         return [self.low, self.high]
 
     def canonical(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, Real) or not self.low <= value <= self.high:
+        number = _finite(value)
+        if number is None or not self.low <= number <= self.high:
             raise SpaceError(f"{shown(value)!r} lies outside {self}")
-        return float(value)
+        return number
 
     def _clamped(self, value: float) -> float:
         return min(max(value, self.low), self.high)  # rounding may step over a bound
@@ -135,11 +146,7 @@ class _IntRange(Dimension):
         return [self.low, self.high]
 
     def canonical(self, value: object) -> int:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, Integral)
-            or not self.low <= int(value) <= self.high
-        ):
+        if isinstance(value, bool) or not isinstance(value, Integral) or not self.low <= int(value) <= self.high:
             raise SpaceError(f"{shown(value)!r} lies outside {self}")
         return int(value)
 

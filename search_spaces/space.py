@@ -80,9 +80,7 @@ class SearchSpace:
 
         def given(parameter: Parameter) -> object:
             if parameter.name not in settings:
-                raise SpaceError(
-                    f"parameter {parameter.name!r} of space {self.name!r} is missing; give it a value"
-                )
+                raise SpaceError(f"parameter {parameter.name!r} of space {self.name!r} is missing; give it a value")
             return settings[parameter.name]
 
         point = self._walk(given)
@@ -121,9 +119,7 @@ class SearchSpace:
             for value in deciding.values():
                 here = {parameter.name: value}
                 sizes[parameter.name] += math.prod(sizes[name] for name, on in children if on.holds(here))
-        return math.prod(
-            sizes[parameter.name] for parameter in self.parameters if parameter.condition is None
-        )
+        return math.prod(sizes[parameter.name] for parameter in self.parameters if parameter.condition is None)
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """All points, each once; the last parameter varies fastest. SpaceError where one is continuous."""

@@ -38,9 +38,7 @@ def freeze(value: object) -> Value:
         return float(value)
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
-    raise SpaceError(
-        f"a value must be a number, text, true, false, null or a list, not {type(value).__name__}"
-    )
+    raise SpaceError(f"a value must be a number, text, true, false, null or a list, not {type(value).__name__}")
 
 
 def thaw(value: Value) -> Json:

@@ -66,11 +66,7 @@ def _dimension(form: Mapping[object, object]) -> Dimension:
         if kind not in DIMENSIONS:
             raise SpaceError(unknown_name("kind of dimension", kind, [*DIMENSIONS, "when"]))
     if len(form) != 1:
-        found = (
-            f"{len(form)} kinds of dimension ({', '.join(map(str, form))})"
-            if form
-            else "no kind of dimension"
-        )
+        found = f"{len(form)} kinds of dimension ({', '.join(map(str, form))})" if form else "no kind of dimension"
         raise SpaceError(f"names {found}; name one of {', '.join(DIMENSIONS)}")
     ((kind, argument),) = form.items()
     return DIMENSIONS[str(kind)].from_form(argument)

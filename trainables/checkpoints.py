@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from typing import Any
 
 import torch
 
+from trainables.atomic import whole_file
 from trainables.config import TrialConfig, trial_config
 from trainables.device import Device
 from trainables.errors import CheckpointError, ConfigError
 from trainables.resnet import GatedResNet, build_model
-from trainables.training import TrainingRun, start_run
+from trainables.training import TrainingRun, blank_run, start_run
 
 #: Version of the checkpoint's layout.
 FORMAT = 1
@@ -49,16 +49,8 @@ def save_run(run: TrainingRun, path: Path) -> None:
         "trunk_optimizer": run.optimizers.trunk.state_dict(),
         "gate_optimizer": run.optimizers.gate.state_dict() if run.optimizers.gate is not None else None,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        torch.save(state, file)
 
 
 def load_run(path: Path, config: TrialConfig, device: Device) -> TrainingRun:
@@ -68,21 +60,7 @@ def load_run(path: Path, config: TrialConfig, device: Device) -> TrainingRun:
         CheckpointError: the file is missing or damaged, or was made with other settings (the first is named).
         DataError, ConfigError: the data or the settings cannot be used.
     """
-    state = _read(path)
-    for name, value in config.model_dump(mode="json").items():
-        if name != "data_dir" and state["config"].get(name) != value:
-            raise CheckpointError(
-                f"{path} was made with {name} {state['config'].get(name)!r}, not {value!r}; it cannot go on from there"
-            )
-    run = start_run(config, device)
-    _load_model(run.model, state, path)
-    run.optimizers.trunk.load_state_dict(state["trunk_optimizer"])
-    if run.optimizers.gate is not None:
-        run.optimizers.gate.load_state_dict(state["gate_optimizer"])
-    run.generator.set_state(state["generator"])
-    run.epoch = state["epoch"]
-    run.best_val_acc, run.best_epoch = state["best_val_acc"], state["best_epoch"]
-    return run
+    return _restore(_read(path), path, config, device)
 
 
 def load_model(path: Path) -> SavedModel:
@@ -96,9 +74,7 @@ def load_model(path: Path) -> SavedModel:
         config = trial_config(state["config"])
     except ConfigError as error:
         raise CheckpointError(f"{path} was made by another version: {error}") from None
-    # What is loaded next replaces the initial weights, so a baseline that is gone by now is not missed.
-    fresh = config.model_copy(update={"init": "scratch", "baseline": None})
-    model = build_model(fresh, channels=state["channels"], classes=state["classes"])
+    model = build_model(config, channels=state["channels"], classes=state["classes"])
     _load_model(model, state, path)
     model.eval()
     return SavedModel(config, model, state["epoch"], state["best_val_acc"])
@@ -113,14 +89,18 @@ class CheckpointFolder:
     keep: int = 2
 
     def save(self, run: TrainingRun) -> None:
-        """Save `run` where its epoch is due (the last always is), as the best where it is, and drop what is too old."""
+        """Save `run` where its epoch is due (the last always is), as the best where it is, and drop what is too old.
+
+        So is dropped what is newer: it is of an attempt that `run` does over, and would crowd out the new.
+        """
         if run.best_epoch == run.epoch:
             save_run(run, self.path / BEST)
         if run.epoch % self.every and run.epoch != run.config.epochs:
             return
         save_run(run, self.path / f"epoch-{run.epoch:04d}.pt")
-        for old in list(self.newest_first())[self.keep :]:
-            old.unlink(missing_ok=True)
+        kept = list(self.newest_first(run.epoch))[: self.keep]
+        for path in set(self.newest_first()).difference(kept):
+            path.unlink(missing_ok=True)
 
     def newest_first(self, up_to: int | None = None) -> Iterator[Path]:
         """The checkpoints of epochs up to `up_to`, the newest first."""
@@ -135,14 +115,17 @@ class CheckpointFolder:
         """The run at the newest checkpoint that is whole, else at the start; and what had to be passed over.
 
         Raises:
+            CheckpointError: a checkpoint is whole but was made with other settings: it is not this run's folder.
             DataError, ConfigError: the data or the settings cannot be used.
         """
         passed_over = []
         for path in self.newest_first(up_to):
             try:
-                return load_run(path, config, device), passed_over
+                state = _read(path)
             except CheckpointError as error:
                 passed_over.append(str(error))
+            else:
+                return _restore(state, path, config, device), passed_over
         return start_run(config, device), passed_over
 
 
@@ -151,11 +134,32 @@ def _read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read a checkpoint from {path}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001  a damaged archive raises anything, from KeyError to UnpicklingError
-        raise CheckpointError(f"the checkpoint {path} is damaged: {str(error).splitlines()[0]}") from error
+        # What torch says about it is long, and advises to load the file unsafely.
+        raise CheckpointError(f"{path} is damaged, or is no checkpoint ({type(error).__name__})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this version of tune-gate")
     return state
+
+
+def _restore(state: dict[str, Any], path: Path, config: TrialConfig, device: Device) -> TrainingRun:
+    """The run that `state`, the content of `path`, describes, to go on under `config`."""
+    for name, value in config.model_dump(mode="json").items():
+        if name != "data_dir" and state["config"].get(name) != value:
+            raise CheckpointError(
+                f"{path} was made with {name} {state['config'].get(name)!r}, not {value!r}; it cannot go on from there"
+            )
+    run = blank_run(config, device)
+    _load_model(run.model, state, path)
+    run.optimizers.trunk.load_state_dict(state["trunk_optimizer"])
+    if run.optimizers.gate is not None:
+        run.optimizers.gate.load_state_dict(state["gate_optimizer"])
+    run.generator.set_state(state["generator"])
+    run.epoch = state["epoch"]
+    run.best_val_acc, run.best_epoch = state["best_val_acc"], state["best_epoch"]
+    return run
 
 
 def _load_model(model: GatedResNet, state: dict[str, Any], path: Path) -> None:

@@ -59,7 +59,7 @@ class TrialConfig(BaseModel):
     data: str = "digits"  # a registered data set: digits, cifar10, cifar100, npz:PATH, folder:PATH, synthetic
     data_dir: str = "~/.cache/tune-gate"  # where downloaded data sets live
     split: Literal["stratified", "published"] = "stratified"
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Annotated[int, Field(ge=0)] = 0  # of the validation split and of the label noise
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1  # unused where the data has its own split
     label_noise: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # fraction of training labels replaced
     augment: Literal["auto", "crop-flip", "crop", "none"] = "auto"  # auto: what the data set recommends
@@ -94,7 +94,7 @@ class TrialConfig(BaseModel):
     gate_period: EpochOrFraction = 0.15
     gate_gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # initialisation, order of samples, augmentation, label noise
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # initialisation, order of samples, augmentation
 
     @field_validator("kappa", mode="before")
     @classmethod
@@ -109,7 +109,7 @@ class TrialConfig(BaseModel):
     @classmethod
     def _no_bool(cls, value: object) -> object:
         if isinstance(value, bool):
-            raise ValueError("a whole number is wanted, not true or false")  # noqa: TRY004  pydantic wants it
+            raise ValueError("a whole number is wanted, not true or false")
         return value
 
     @model_validator(mode="after")
@@ -118,7 +118,8 @@ class TrialConfig(BaseModel):
         if (self.depth - 2) % units or self.depth < 2 * units + 2:
             near = units * max(2, round((self.depth - 2) / units)) + 2
             raise ValueError(
-                f"depth {self.depth} does not exist for block {self.block!r}: it is {units}n+2 with n >= 2 (nearest: {near})"
+                f"depth {self.depth} does not exist for block {self.block!r}: it is {units}n+2 with n >= 2 "
+                f"(nearest: {near})"
             )
         if self.init == "baseline" and self.baseline is None:
             raise ValueError("init 'baseline' needs a path in 'baseline'")

@@ -16,17 +16,17 @@ _BF16_CAPABILITY = (8, 0)
 class Device:
     """Where a trial computes, and in what precision."""
 
-    torch: torch.device
+    place: torch.device
     autocast_dtype: torch.dtype | None  # None: fp32 throughout
 
     def autocast(self) -> torch.autocast:
         """Run a block in the device's fast precision; in fp32 where there is none."""
-        return torch.autocast(self.torch.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+        return torch.autocast(self.place.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
     def synchronize(self) -> None:
         """Wait for the device, so that a clock read next tells the truth."""
-        if self.torch.type == "cuda":
-            torch.cuda.synchronize(self.torch)
+        if self.place.type == "cuda":
+            torch.cuda.synchronize(self.place)
 
 
 def cpu() -> Device:
@@ -58,3 +58,13 @@ def auto() -> Device:
 
 
 DEVICES = {"auto": auto, "cpu": cpu, "cuda": cuda}
+
+
+def device_for(cpus: float, gpus: float) -> Device:
+    """The device of a trial that was given so much: a GPU where any of one was, else its share of the CPUs.
+
+    Raises:
+        ConfigError: a GPU was given that torch cannot see.
+    """
+    torch.set_num_threads(max(1, int(cpus)))
+    return cuda() if gpus else cpu()

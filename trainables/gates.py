@@ -47,8 +47,9 @@ class EntropyGate(Gate):
     """Opens for samples that its own classifier is unsure of.
 
     z = A2 (A1 p + a1) + a2, without nonlinearity; H = entropy of softmax(z), in nats, in [0, ln C];
-    g = sigmoid(kappa * (H - ln(C) / 2)), where ln(C) / 2 is rounded to four decimals as published. Source: the GREYC reports (2019, 2020), section A2 of the gated
-    ResNet specification; kappa = 1 is the 2019 gate, kappa = 80/23 the 2020 gate.
+    g = sigmoid(kappa * (H - ln(C) / 2)), where ln(C) / 2 is rounded to four decimals as published.
+    Source: the GREYC reports (2019, 2020), section A2 of the gated ResNet specification;
+    kappa = 1 is the 2019 gate, kappa = 80/23 the 2020 gate.
 
     Args:
         features: d, the number of pooled features.
@@ -61,8 +62,8 @@ class EntropyGate(Gate):
         super().__init__()
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.Linear(hidden, classes))
         self.kappa = kappa
-        # The published code has 1.1513 and 2.3026 for 10 and 100 classes. The exact value changes g by 1e-5 at
-        # most, but training amplifies that: six steps on 100 classes move the logits by 1e-3.
+        # The published code has 1.1513 and 2.3026 for 10 and 100 classes. The exact value changes g by 1e-5
+        # at most, but training amplifies that: six steps on 100 classes move the logits by 1e-3.
         self.midpoint = round(math.log(classes) / 2, 4)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -81,7 +82,7 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
     return -(log_probabilities.exp() * log_probabilities).sum(dim=1)
 
 
-#: Builds a gate from the trial's settings, the number of pooled features and of classes; None: a plain ResNet.
+#: Builds a gate from the settings, the number of pooled features and of classes; None: a plain ResNet.
 GateFactory = Callable[[TrialConfig, int, int], Gate | None]
 
 

@@ -1,6 +1,6 @@
 """The gated ResNet: a residual network for small images with a shallow and a deep exit, mixed per sample.
 
-Source of the architecture: the GREYC reports (2019, 2020), sections A1 to A3 of the gated ResNet specification.
+Source: the GREYC reports (2019, 2020), sections A1 to A3 of the gated ResNet specification.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Exits(NamedTuple):
     """What a forward pass gives for a batch of B samples and C classes.
 
     Attributes:
-        logits: (B, C) class scores of the network: the mix g * deep + (1 - g) * shallow, or `deep` without gate.
+        logits: (B, C) class scores of the network: g * deep + (1 - g) * shallow, or `deep` without gate.
         deep: (B, C) class scores of the deep exit.
         shallow: (B, C) class scores of the shallow exit, by the same classifier.
         gate_logits: (B, C) class scores of the gate's head, from detached features; None without gate.
@@ -107,18 +107,14 @@ class Trunk(nn.Module):
         classes: C.
     """
 
-    def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], blocks: int, channels: int, classes: int
-    ) -> None:
+    def __init__(self, block: type[BasicBlock] | type[Bottleneck], blocks: int, channels: int, classes: int) -> None:
         super().__init__()
         if blocks < 2:
             raise ConfigError(f"{blocks} block(s) per stage: two exits in stage 3 need at least 2")
         low, middle, high = (planes * block.expansion for planes in STAGE_PLANES)
         width = STAGE_PLANES[0]
         self.stem = nn.Sequential(
-            OrderedDict(
-                conv=_convolution(channels, width, 3), bn=nn.BatchNorm2d(width), relu=nn.ReLU(inplace=True)
-            )
+            OrderedDict(conv=_convolution(channels, width, 3), bn=nn.BatchNorm2d(width), relu=nn.ReLU(inplace=True))
         )
         self.stage1 = _stage(block, width, STAGE_PLANES[0], stride=1, blocks=blocks)
         self.stage2 = _stage(block, low, STAGE_PLANES[1], stride=2, blocks=blocks)
@@ -210,7 +206,7 @@ class GatedResNet(nn.Module):
         kept = (~skipped).nonzero().squeeze(1)
         if len(kept):
             deep = self.trunk.classifier(pool(self.trunk.deep_map(o1[kept])))
-            logits[kept] = torch.lerp(logits[kept], deep, g[kept].unsqueeze(1))
+            logits[kept] = _mix(g[kept], logits[kept], deep).to(logits.dtype)
         return logits, skipped
 
     def trunk_parameters(self) -> Iterator[nn.Parameter]:
@@ -227,8 +223,7 @@ class GatedResNet(nn.Module):
             return Exits(deep, deep, shallow, None, None)
         features = self._gate_features(p1, p2)
         g = self.gate.frozen_openness(features)
-        logits = torch.lerp(shallow, deep, g.unsqueeze(1))
-        return Exits(logits, deep, shallow, self.gate.logits(features.detach()), g)
+        return Exits(_mix(g, shallow, deep), deep, shallow, self.gate.logits(features.detach()), g)
 
     def _gate_features(self, p1: torch.Tensor, p2: torch.Tensor) -> torch.Tensor:
         return p1 if self.gate_input == "early" else p2
@@ -241,7 +236,8 @@ def build_model(config: TrialConfig, channels: int, classes: int) -> GatedResNet
     weights lie channels-last, so activations do too: the faster layout for convolutions of so few channels.
 
     Args:
-        config: depth (basic 6n+2, bottleneck 9n+2, n >= 2), block, gate, gate_input, gate_hidden, kappa, seed.
+        config: depth (basic 6n+2, bottleneck 9n+2, n >= 2), block, gate, gate_input, gate_hidden, kappa,
+            seed.
         channels: channels of the images, e.g. 1 or 3.
         classes: number of classes C, at least 2.
 
@@ -264,6 +260,12 @@ def pool(maps: torch.Tensor) -> torch.Tensor:
     return maps.mean(dim=(2, 3))
 
 
+def _mix(g: torch.Tensor, shallow: torch.Tensor, deep: torch.Tensor) -> torch.Tensor:
+    """g * deep + (1 - g) * shallow: (B,), (B, C), (B, C) to (B, C)."""
+    # Not torch.lerp: under autocast g is float32 and the exits are not.
+    return shallow + g.unsqueeze(1) * (deep - shallow)
+
+
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], channels: int, planes: int, *, stride: int, blocks: int
 ) -> nn.Sequential:
@@ -281,7 +283,7 @@ def _shortcut(channels: int, out_channels: int, stride: int) -> nn.Sequential | 
 
 
 def _convolution(channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the map's size up to the stride; weights N(0, 2 / (k^2 C_out))."""
+    """A convolution without bias that keeps the map's size up to the stride; weights N(0, 2 / (k² C_out))."""
     convolution = nn.Conv2d(channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return convolution

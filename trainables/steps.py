@@ -51,7 +51,7 @@ class BatchLosses(NamedTuple):
 
 
 def build_optimizers(model: GatedResNet, config: TrialConfig) -> Optimizers:
-    """SGD with momentum (no Nesterov) and weight decay on every parameter, batch norms and biases included."""
+    """SGD with momentum (no Nesterov) and weight decay on all parameters, batch norms and biases included."""
     gate_parameters = list(model.gate_parameters())
     return Optimizers(
         trunk=_sgd(list(model.trunk_parameters()), config.lr, config),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -25,6 +25,7 @@ from trainables.steps import (
     step_gate_only,
     steps_trunk,
 )
+from trainables.weights import initial_model
 
 #: A training loss beyond this many times that of guessing, ln C, is taken for an explosion.
 EXPLODED = 20.0
@@ -63,16 +64,16 @@ class EpochReport:
 
     def metrics(self) -> dict[str, float]:
         """The numbers that apply, by name; without the epoch."""
-        return {
-            name: float(value) for name, value in asdict(self).items() if value is not None and name != "epoch"
-        }
+        return {name: float(value) for name, value in asdict(self).items() if value is not None and name != "epoch"}
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One pass over a split, in evaluation mode. `predicted` and `g` have one entry per image."""
+    """One pass over a split, in evaluation mode. `predicted` and `g` have one entry per image, in its order."""
 
-    accuracy: float
+    accuracy: float  # of the network's answer: the mix of both exits, or the deep one without gate
+    shallow_accuracy: float
+    deep_accuracy: float
     loss: float
     gate_loss: float | None
     predicted: torch.Tensor
@@ -92,16 +93,32 @@ class TrainingRun:
     epoch: int = 0  # epochs done
     best_val_acc: float = -1.0
     best_epoch: int = 0
+    validation: Evaluation | None = None  # of the last epoch trained here; not saved
 
 
 def start_run(config: TrialConfig, device: Device) -> TrainingRun:
-    """A run at epoch 0, seeded from the configuration.
+    """A run at epoch 0, seeded from the configuration; its trunk is that of the baseline where `init` says so.
 
     Raises:
         DataError, ConfigError, CheckpointError: the data, the settings or the baseline cannot be used.
     """
+    return _assemble(config, device, initial_model)
+
+
+def blank_run(config: TrialConfig, device: Device) -> TrainingRun:
+    """The same for a caller who replaces the weights: a baseline is not read, and may be gone by now.
+
+    Raises:
+        DataError, ConfigError: the data or the settings cannot be used.
+    """
+    return _assemble(config, device, build_model)
+
+
+def _assemble(
+    config: TrialConfig, device: Device, make_model: Callable[[TrialConfig, int, int], GatedResNet]
+) -> TrainingRun:
     data = load_search_data(config).to(device.torch)
-    model = build_model(config, channels=data.train.images.shape[1], classes=len(data.classes))
+    model = make_model(config, data.train.images.shape[1], len(data.classes))
     model.to(device.torch, memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(config.seed)
     return TrainingRun(config, data, device, model, build_optimizers(model, config), generator)
@@ -122,7 +139,7 @@ def train(run: TrainingRun) -> Iterator[EpochReport]:
         validation = evaluate(run.model, run.data.val, run.data, run.device)
         diverged = not _is_sane(train_loss, validation.loss, len(run.data.classes))
         val_acc = FLOOR if diverged else validation.accuracy
-        run.epoch = epoch + 1
+        run.epoch, run.validation = epoch + 1, validation
         if val_acc > run.best_val_acc:
             run.best_val_acc, run.best_epoch = val_acc, run.epoch
         yield EpochReport(
@@ -153,9 +170,9 @@ def train_epoch(run: TrainingRun) -> tuple[float, float | None]:
     config, data, device = run.config, run.data, run.device
     run.model.train()
     settings = LossSettings(config.label_smoothing, device.autocast_dtype)
-    totals = torch.zeros(2, device=device.torch)
+    totals = torch.zeros(2, device=device.place)
     batches = epoch_batches(
-        data.train, data.mean, data.std, config.batch_size, data.augment, run.generator, device.torch
+        data.train, data.mean, data.std, config.batch_size, data.augment, run.generator, device.place
     )
     for batch, (images, labels) in enumerate(batches, start=1):
         update = step_both if steps_trunk(batch, config.gate_iters) else step_gate_only
@@ -172,21 +189,25 @@ def train_epoch(run: TrainingRun) -> tuple[float, float | None]:
 def evaluate(model: GatedResNet, split: Split, data: SearchData, device: Device) -> Evaluation:
     """One pass over `split` in evaluation mode, with the statistics of the training images for normalisation."""
     model.eval()
-    predicted, opened, losses, gate_losses = [], [], [], []
+    right, losses, predicted, opened, gate_losses = [], [], [], [], []
     for images, labels in ordered_batches(split, data.mean, data.std, 1000, device.torch):
         with device.autocast():
             exits = model(images)
-        predicted.append(exits.logits.argmax(1))
+        answers = torch.stack([exits.logits.argmax(1), exits.shallow.argmax(1), exits.deep.argmax(1)])
+        right.append((answers == labels).sum(1))
+        predicted.append(answers[0])
         losses.append(functional.cross_entropy(exits.logits.float(), labels, reduction="sum"))
         if exits.g is not None and exits.gate_logits is not None:
             opened.append(exits.g.float())
             gate_losses.append(functional.cross_entropy(exits.gate_logits.float(), labels, reduction="sum"))
-    guesses = torch.cat(predicted).cpu()
+    accuracy, shallow, deep = (torch.stack(right).sum(0).double() / len(split)).tolist()
     return Evaluation(
-        accuracy=(guesses == split.labels.cpu()).double().mean().item(),
+        accuracy=accuracy,
+        shallow_accuracy=shallow,
+        deep_accuracy=deep,
         loss=torch.stack(losses).sum().item() / len(split),
         gate_loss=torch.stack(gate_losses).sum().item() / len(split) if gate_losses else None,
-        predicted=guesses,
+        predicted=torch.cat(predicted).cpu(),
         g=torch.cat(opened).cpu() if opened else None,
     )
 

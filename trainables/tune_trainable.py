@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from ray import tune
 
 from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config
-from trainables.device import cpu, cuda
+from trainables.data import check_data
+from trainables.device import device_for
 from trainables.training import train
 from trainables.work import work_order
 
 
-class GatedResNetTrainable(tune.Trainable):  # type: ignore[misc]  # Ray has no types
+class GatedResNetTrainable(tune.Trainable):
     """Trains one gated ResNet; one step is one epoch.
 
     The checkpoint of an epoch is on disk before its report leaves the worker, so a recorded epoch is never trained
     again while its checkpoint lives. Actors are reused from trial to trial: nothing here outlives `reset_config`.
     """
 
+    @staticmethod
+    def check(settings: dict[str, Any]) -> None:
+        """Find out before a search what would stop each of its trials.
+
+        Raises:
+            DataError, ConfigError: the data cannot be read, or the settings cannot be used.
+        """
+        check_data(trial_config(settings))
+
     def setup(self, config: dict[str, Any]) -> None:
         """Take up the trial that `config`, a work order, describes."""
         order = work_order(config)
-        torch.set_num_threads(order.threads)
         self._folder = CheckpointFolder(order.checkpoints, order.every, order.keep)
-        device = cuda() if order.gpus else cpu()
         self._run, self._passed_over = self._folder.resume(
-            trial_config(order.settings), device, up_to=order.from_epoch
+            trial_config(order.settings), device_for(order.cpus, order.gpus), up_to=order.from_epoch
         )
         self._reports = train(self._run)
 

@@ -25,11 +25,6 @@ class WorkOrder:
     gpus: float
 
     @property
-    def threads(self) -> int:
-        """CPU threads that the trial may use."""
-        return max(1, int(self.cpus))
-
-    @property
     def checkpoints(self) -> Path:
         """The trial's folder."""
         return Path(self.folder)

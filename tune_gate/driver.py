@@ -7,6 +7,7 @@ by Ray above all, goes to the study's driver.log. When the supervisor dies, the 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
 from tune_gate.errors import LogWriteError, Misuse, TuneGateError
 from tune_gate.lock import hold
-from tune_gate.on_ray import run_on_ray
+from tune_gate.on_ray import run_on_ray, trainable_class
 from tune_gate.search import Search
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
@@ -44,6 +45,7 @@ def drive(study: Path) -> None:
     spec = read_spec(study)
     with hold(study):
         (study / STOP_REQUEST).unlink(missing_ok=True)
+        trainable_class(spec.trainable).check(spec.trial_settings({}, spec.seed))
         search = Search(spec, study)
         with _stop_on_signals(search), _ended_in_the_log(search):
             search.begin(socket.gethostname(), os.getpid(), versions())
@@ -99,7 +101,7 @@ def _ray(spec: StudySpec) -> Iterator[None]:
         num_gpus=spec.resources.local_gpus,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
     for number, handler in handlers.items():

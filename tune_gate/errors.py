@@ -34,7 +34,7 @@ class StudyLocked(Misuse):
     """Another driver holds the study."""
 
 
-class SearchFailed(TuneGateError):
+class SearchFailed(TuneGateError):  # noqa: N818
     """The search ended before it was done; `resume` goes on."""
 
 

@@ -52,15 +52,13 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
     """
     if capacity(spec.resources) == 0:
         raise Misuse(
-            f"no node of the cluster can hold a trial of {spec.resources.cpus:g} CPUs and {spec.resources.gpus:g} GPUs; "
-            "lower 'resources' or add a node"
+            f"no node of the cluster can hold a trial of {spec.resources.cpus:g} CPUs and {spec.resources.gpus:g} "
+            "GPUs; lower 'resources' or add a node"
         )
     os.environ.update(_TUNE_SETTINGS)
     bridge = _Bridge(search, spec, study)
     tuner = tune.Tuner(
-        tune.with_resources(
-            trainable_class(spec.trainable), {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}
-        ),
+        tune.with_resources(trainable_class(spec.trainable), {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=_StudySearcher(bridge),
             scheduler=_StudyScheduler(bridge),
@@ -92,11 +90,14 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
 
 def capacity(needs: ResourceSettings) -> int:
     """How many trials the cluster, as it is now, holds at once."""
-    return sum(_room(node["Resources"], needs) for node in ray.nodes() if node["Alive"])
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's
+    return sum(_room(node["Resources"], needs) for node in nodes if node["Alive"])
 
 
-def trainable_class(name: str) -> type[tune.Trainable]:
-    """The trainable at `name`, as MODULE:CLASS.
+def trainable_class(name: str) -> Any:
+    """The trainable at `name`, as MODULE:CLASS: a `ray.tune.Trainable` that is configured by work orders.
+
+    It has, besides, `check(settings)`, which raises where no trial could run.
 
     Raises:
         SpecError: there is no such module or class.
@@ -106,8 +107,8 @@ def trainable_class(name: str) -> type[tune.Trainable]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise SpecError(f"trainable {name!r}: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, tune.Trainable)):
-        raise SpecError(f"trainable {name!r} is no class that derives from ray.tune.Trainable")
+    if not (isinstance(found, type) and issubclass(found, tune.Trainable) and hasattr(found, "check")):
+        raise SpecError(f"trainable {name!r} is no ray.tune.Trainable with a `check(settings)`")
     return found
 
 
@@ -172,14 +173,14 @@ class _Bridge:
             self.search.request_stop()
 
 
-class _StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
+class _StudySearcher(Searcher):
     """Hands Tune the search's assignments."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__(metric=None, mode=None)
         self._bridge = bridge
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:  # a work order, None, or FINISHED, which Ray's own type leaves out
         order = self._bridge.guard(lambda: self._bridge.next_order(trial_id), None)
         if order is not None:
             return dict(order.to_dict())
@@ -195,11 +196,11 @@ class _StudySearcher(Searcher):  # type: ignore[misc]  # Ray has no types
         """Nothing: the log is the memory."""
 
 
-class _StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
+class _StudyScheduler(FIFOScheduler):
     """Passes each report and each failure to the search, and its decisions to Tune."""
 
     def __init__(self, bridge: _Bridge) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray's
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: object, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
@@ -213,9 +214,7 @@ class _StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # Ray has no types
         for message in result.get("warnings", ()):
             self._bridge.search.warn(message, order.trial)
         metrics = {
-            name.removeprefix("metrics/"): value
-            for name, value in result.items()
-            if name.startswith("metrics/")
+            name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
         }
         action = self._bridge.search.report(order.trial, order.attempt, result["epoch"], metrics)
         return str(self.CONTINUE if action == "continue" else self.STOP)

@@ -104,7 +104,8 @@ def _random(spec: StudySpec) -> Sampler:
 def _grid(spec: StudySpec) -> Sampler:
     size = sum(1 for _ in itertools.islice(spec.search_space.grid(), spec.trials))
     if size < spec.trials:
-        raise SpecError(f"the grid of space {spec.search_space.name!r} has {size} points, fewer than trials: {spec.trials}")
+        name = spec.search_space.name
+        raise SpecError(f"the grid of space {name!r} has {size} points, fewer than trials: {spec.trials}")
     return GridSampler(spec.search_space)
 
 

@@ -17,6 +17,7 @@ from analysis.events import (
     Action,
     AttemptFailed,
     AttemptStarted,
+    EndReason,
     EpochReported,
     FailureKind,
     SessionEnded,
@@ -82,7 +83,7 @@ class Search:
 
     def end(self, message: str = "") -> None:
         """Say in the log how the session ended, and let go of the log."""
-        reason = "failed" if message else "finished" if self.finished else "interrupted"
+        reason: EndReason = "failed" if message else "finished" if self.finished else "interrupted"
         self._recorder.append(SessionEnded(self._clock(), self._session, reason, message))
         self.close()
 
@@ -105,9 +106,7 @@ class Search:
         attempt = trial.attempt + 1
         self._recorder.append(AttemptStarted(self._clock(), trial.number, attempt, trial.epoch))
         self._live.add(trial.number)
-        return Assignment(
-            trial.number, attempt, self._spec.trial_settings(trial.settings, trial.seed), trial.epoch
-        )
+        return Assignment(trial.number, attempt, self._spec.trial_settings(trial.settings, trial.seed), trial.epoch)
 
     def report(self, trial: int, attempt: int, epoch: int, metrics: Mapping[str, float]) -> Action:
         """Record a report with the decision on it, and say what the decision is.
@@ -119,9 +118,7 @@ class Search:
             return "stop"
         decision = self._scheduler.decide(trial, epoch, metrics)
         action: Action = "interrupt" if self._stopping and decision.action == "continue" else decision.action
-        self._recorder.append(
-            EpochReported(self._clock(), trial, attempt, epoch, dict(metrics), action, decision.rung)
-        )
+        self._recorder.append(EpochReported(self._clock(), trial, attempt, epoch, dict(metrics), action, decision.rung))
         if action != "continue":
             self._live.discard(trial)
         return action

@@ -167,20 +167,23 @@ def load_spec(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpec
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise SpecError(f"cannot read {path}: {reason}") from None
+    return parse_spec(text, str(path), changes)
+
+
+def parse_spec(text: str, source: str, changes: Mapping[str, Any] | None = None) -> StudySpec:
+    """The specification in the YAML `text`, which came from `source`, with `changes` applied. Raises as `load_spec`."""
     try:
         mapping = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{path}{where} is not YAML: {getattr(error, 'problem', error)}") from None
-    if mapping is None:
-        mapping = {}
-    if not isinstance(mapping, dict):
-        raise SpecError(f"{path} is not a mapping of settings (for example `trials: 16`)")
+        raise SpecError(f"{source}{where} is not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(mapping or {}, dict):
+        raise SpecError(f"{source} is not a mapping of settings (for example `trials: 16`)")
     try:
-        return study_spec(with_changes(mapping, changes or {}))
+        return study_spec(with_changes(mapping or {}, changes or {}))
     except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
+        raise SpecError(f"{source}: {error}") from None
 
 
 def with_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,8 +251,8 @@ def _check_rungs(spec: StudySpec) -> None:
         raise SpecError("scheduler: kind 'full' has no rungs; use kind 'asha'")
     if settings.grace_period is not None and settings.grace_period >= spec.epochs:
         raise SpecError(
-            f"scheduler: grace_period {settings.grace_period} is not below epochs {spec.epochs}, so no trial would be stopped; "
-            "say kind: full if that is meant"
+            f"scheduler: grace_period {settings.grace_period} is not below epochs {spec.epochs}, so no trial would "
+            "be stopped; say kind: full if that is meant"
         )
     too_late = [rung for rung in settings.rungs or () if rung >= spec.epochs]
     if too_late:

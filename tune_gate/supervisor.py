@@ -56,7 +56,8 @@ def supervise(study: Path, tick: Callable[[], None], say: Callable[[str], None])
     holder = current_holder(study)
     if holder is not None:
         raise StudyLocked(
-            f"{study} is in use by {holder}; `tune-gate status {study} --watch` shows it, `tune-gate stop {study}` ends it"
+            f"{study} is in use by {holder}; `tune-gate status {study} --watch` shows it, "
+            f"`tune-gate stop {study}` ends it"
         )
     signals = _Signals()
     deaths = in_a_row = 0

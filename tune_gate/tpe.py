@@ -77,7 +77,7 @@ class TpeSampler:
             def choose(parameter: Parameter) -> Any:
                 wanted = self._distributions[parameter.name]
                 if wanted is None:
-                    return parameter.dimension.value
+                    return parameter.dimension.corners()[0]
                 drawn = sampler.sample_independent(self._study, candidate, parameter.name, wanted)
                 return parameter.dimension.value_of(drawn) if isinstance(parameter.dimension, Choice) else drawn
 
@@ -96,11 +96,7 @@ class TpeSampler:
                 pass
 
     def _add(self, event: TrialSuggested) -> None:
-        known = {
-            name: wanted
-            for name in event.settings
-            if (wanted := self._distributions.get(name)) is not None
-        }
+        known = {name: wanted for name in event.settings if (wanted := self._distributions.get(name)) is not None}
         values = {name: self._external(name, event.settings[name]) for name in known}
         number = len(self._ids)
         with _quiet():

@@ -1,7 +1,7 @@
 """How long a study of 10,000 trials of 100 epochs takes to load.
 
-Writes a synthetic study to a temporary folder and times, in a fresh interpreter for each repeat, the log, both
-frames and the best table. `python tests/benchmarks/analysis_load.py` writes output/analysis.txt beside this file.
+Writes a synthetic study to a temporary folder and times the log, both frames and the best table, in a fresh
+interpreter for each repeat. `python tests/benchmarks/analysis_load.py` writes output/analysis.txt beside it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def main() -> None:
         ]
     versions = f"Python {platform.python_version()}, pandas {pd.__version__}, pyarrow {pa.__version__}"
     lines = [
-        f"{options.trials} trials x {options.epochs} epochs, log of {size / 1e6:.0f} MB, rows {runs[0]['rows']}",
+        f"{options.trials} trials x {options.epochs} epochs, log of {size / 1e6:.0f} MB",
         f"{platform.platform()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}",
         f"{versions}, numpy {np.__version__}",
         f"seconds, n = {options.repeats}, median (least to most), file cached, imports left out:",

@@ -7,11 +7,12 @@ Variants, timed in turn (A B C A B C ...) in one process, on synthetic 3x32x32 i
 - plain: our code with gate "none"; after an epoch it evaluates on validation.
 - ours: our code with the entropy gate; after an epoch it evaluates on validation.
 - published: one train-mode forward, the gate's loss backward through the whole trunk with the graph retained,
-  the trunk's gradients dropped, the classification loss backward, both steps; NCHW, torch.optim.SGD as it comes;
-  after an epoch it evaluates on validation, test and train.
+  the trunk's gradients dropped, the classification loss backward, both steps; NCHW, torch.optim.SGD as it
+  comes; after an epoch it evaluates on validation, test and train.
 
-An epoch is a small one with the published proportions 45 : 5 : 10 of train, validation and test: nine training
-batches, one of validation and two of test. Medians are reported; every ratio is of two medians of one run.
+An epoch is a small one with the published proportions 45 : 5 : 10 of train, validation and test: nine
+training batches, one of validation and two of test. Medians are reported; every ratio is of
+two medians of one run.
 """
 
 from __future__ import annotations
@@ -169,7 +170,9 @@ def machine() -> str:
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
         model = names[0] if names else model
     return (
         f"{model}, {torch.get_num_threads()} thread(s), {torch.backends.cpu.get_cpu_capability()}; "

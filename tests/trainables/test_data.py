@@ -152,6 +152,17 @@ def test_label_noise_is_one_for_all_trials_of_a_study() -> None:
     assert torch.equal(*noise)
 
 
+def test_search_data_move_as_a_whole_and_without_a_copy_where_they_lie() -> None:
+    search = load_search_data(config("synthetic", label_noise=0.2))
+    moved = search.to("meta")
+    assert moved.true_labels is not None
+    assert moved.noisy is not None
+    tensors = [moved.train.images, moved.train.labels, moved.val.images, moved.val.labels]
+    assert {tensor.device.type for tensor in [*tensors, moved.true_labels, moved.noisy]} == {"meta"}
+    assert (moved.mean, moved.classes, moved.augment) == (search.mean, search.classes, search.augment)
+    assert search.to("cpu").train.images.data_ptr() == search.train.images.data_ptr()
+
+
 def test_augment_is_the_source_s_unless_set() -> None:
     assert load_search_data(config("digits")).augment == "crop"
     assert load_search_data(config("digits", augment="none")).augment == "none"

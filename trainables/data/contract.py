@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -115,3 +115,13 @@ class SearchData:
     augment: str
     true_labels: torch.Tensor | None = None
     noisy: torch.Tensor | None = None
+
+    def to(self, device: torch.device | str) -> SearchData:
+        """The same data with every tensor on `device`; nothing is copied where it already lies there."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            val=self.val.to(device),
+            true_labels=None if self.true_labels is None else self.true_labels.to(device),
+            noisy=None if self.noisy is None else self.noisy.to(device),
+        )

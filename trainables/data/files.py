@@ -19,9 +19,7 @@ from trainables.errors import DataError
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 # --- npz:PATH ---
@@ -45,8 +43,7 @@ def load_npz(origin: Origin) -> RawData:
     largest = max(int(part.labels.max()) for part in (train, val) if part is not None)
     if largest >= len(train):
         raise DataError(
-            f"{origin.path}: label {largest} with only {len(train)} training images; "
-            "number the classes 0, 1, 2, ..."
+            f"{origin.path}: label {largest} with only {len(train)} training images; number the classes 0, 1, 2, ..."
         )
     classes = tuple(str(label) for label in range(largest + 1))
     return RawData(train, val, classes, mean=None, std=None, augment="crop-flip")
@@ -82,9 +79,7 @@ def _npz_split(archive: np.lib.npyio.NpzFile, path: Path, part: str) -> Split:
 
 def _npz_array(archive: np.lib.npyio.NpzFile, path: Path, key: str) -> Array:
     if key not in archive:
-        raise DataError(
-            f"{path}: key {key!r} is missing; the file has {', '.join(sorted(archive)) or 'none'}"
-        )
+        raise DataError(f"{path}: key {key!r} is missing; the file has {', '.join(sorted(archive)) or 'none'}")
     try:
         array: Array = archive[key]
     except _DAMAGE as error:
@@ -152,9 +147,7 @@ def _train_root(root: Path) -> Path:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(
-        sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    )
+    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if len(names) < 2:
         raise DataError(f"{folder}: {len(names)} subfolders; one per class is wanted, at least 2")
     return names
@@ -169,9 +162,7 @@ def _list_images(folder: Path, classes: Sequence[str]) -> tuple[list[Path], torc
             raise DataError(f"{folder / name}: no training class has this name; known: {', '.join(classes)}")
         found = sorted(path for path in (folder / name).iterdir() if _is_image(path))
         if not found:
-            raise DataError(
-                f"{folder / name}: no images here (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
-            )
+            raise DataError(f"{folder / name}: no images here (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
         files += found
         labels += [classes.index(name)] * len(found)
     return files, torch.tensor(labels)
@@ -216,6 +207,4 @@ def _read_image(file: Path) -> Array:
         with Image.open(file) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{file}: not a readable image ({_first_line(error)}); replace or remove it"
-        ) from None
+        raise DataError(f"{file}: not a readable image ({_first_line(error)}); replace or remove it") from None

@@ -82,9 +82,7 @@ def _origin(argument: str, data_dir: str) -> Origin:
     return Origin(argument, Path(data_dir).expanduser())
 
 
-def _train_and_val(
-    raw: RawData, data: str, split: str, split_seed: int, val_fraction: float
-) -> tuple[Split, Split]:
+def _train_and_val(raw: RawData, data: str, split: str, split_seed: int, val_fraction: float) -> tuple[Split, Split]:
     """The official validation split, or else one drawn from the training samples."""
     if raw.val is not None:
         return raw.train, raw.val

@@ -9,9 +9,7 @@ import torch
 _STREAM = 1
 
 
-def replace_labels(
-    labels: torch.Tensor, classes: int, fraction: float, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def replace_labels(labels: torch.Tensor, classes: int, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Symmetric noise: round(fraction * N) labels, each replaced by a uniformly drawn other class.
 
     Args:

@@ -34,9 +34,7 @@ def stratified_split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[
     for label in np.unique(values):
         members = np.flatnonzero(values == label)
         if len(members) < 2:
-            raise DataError(
-                f"class {label} has 1 sample, too few to split; add samples or leave the class out"
-            )
+            raise DataError(f"class {label} has 1 sample, too few to split; add samples or leave the class out")
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         drawn[generator.permutation(members)[:count]] = True
     return torch.from_numpy(np.flatnonzero(~drawn)), torch.from_numpy(np.flatnonzero(drawn))
@@ -70,6 +68,4 @@ def published_split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[t
 
 
 #: The splits by the name they have in a configuration.
-SPLITS: Mapping[str, Splitter] = MappingProxyType(
-    {"stratified": stratified_split, "published": published_split}
-)
+SPLITS: Mapping[str, Splitter] = MappingProxyType({"stratified": stratified_split, "published": published_split})

@@ -1,0 +1,220 @@
+"""The command line. Each command reads its arguments, calls one function, and shows what it returned."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from analysis.errors import AnalysisError
+from search_spaces.errors import SpaceError
+from trainables.errors import TrainableError
+from tune_gate.display import best_table_view, status_view, stdout_console
+from tune_gate.errors import Misuse, TuneGateError
+from tune_gate.spec import load_spec, parse_change
+
+#: Exit codes: a failure, misuse, and an interruption as the shell reports one.
+FAILURE, MISUSE, INTERRUPTED = 1, 2, 130
+
+#: Base of the errors about the command line itself; typer shows the base of them only through their children.
+ClickException: type[Any] = typer.BadParameter.__mro__[2]
+
+#: Rows of the best-config table that end a search.
+TOP = 10
+
+app = typer.Typer(
+    help="Hyperparameter search for gated ResNets: every decision logged, explained and repeatable.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study, e.g. scheduler.kind=full."),
+]  # fmt: skip
+
+
+@app.command()
+def launch(
+    study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Without it: the embedded demo.")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="The study's folder; new or empty.")] = None,
+    changes: Changes = None,
+) -> None:
+    """Start a search and show it to its end."""
+    from tune_gate import api  # noqa: PLC0415  pandas is slow to import
+
+    console = stdout_console()
+    _conclude(api.launch(study, directory, _changes(changes), console), console)
+
+
+@app.command()
+def resume(directory: StudyDir) -> None:
+    """Go on with a search that was interrupted, stopped or killed."""
+    from tune_gate import api  # noqa: PLC0415
+
+    console = stdout_console()
+    _conclude(api.resume(directory, console), console)
+
+
+@app.command()
+def stop(directory: StudyDir) -> None:
+    """Ask a running search to finish its running epochs, save, and end."""
+    from tune_gate.control import request_stop  # noqa: PLC0415
+
+    print(f"asked {request_stop(directory)} to stop; its running epochs finish first")  # noqa: T201
+
+
+@app.command()
+def plan(
+    study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Without it: the embedded demo.")] = None,
+    changes: Changes = None,
+) -> None:
+    """Say what a search would cost, from one measured epoch, before it is spent."""
+    from tune_gate.api import demo_spec  # noqa: PLC0415
+    from tune_gate.plan import plan_view  # noqa: PLC0415
+
+    spec = load_spec(study, _changes(changes)) if study is not None else demo_spec()
+    stdout_console().print(plan_view(spec))
+
+
+@app.command()
+def status(
+    directory: StudyDir,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002  a flag
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it until the search ends.")] = False,  # noqa: FBT002
+) -> None:
+    """Show where a search stands."""
+    from tune_gate.lock import current_holder  # noqa: PLC0415
+    from tune_gate.progress import ProgressReader  # noqa: PLC0415
+
+    reader = ProgressReader(directory)
+    reader.read()
+    progress = reader.progress(current_holder(directory) is not None)
+    if as_json:
+        print(json.dumps(progress.to_record(), indent=2))  # noqa: T201
+        return
+    console = stdout_console()
+    if not watch:
+        console.print(status_view(progress, reader.spec.metric))
+        return
+    with Live(status_view(progress, reader.spec.metric), console=console, auto_refresh=False) as live:
+        while progress.session == "running":
+            time.sleep(1.0)
+            reader.read()
+            progress = reader.progress(current_holder(directory) is not None)
+            live.update(status_view(progress, reader.spec.metric), refresh=True)
+
+
+@app.command(name="ls")
+def list_command(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("studies")) -> None:
+    """List the studies below a folder."""
+    from tune_gate.listing import studies_view  # noqa: PLC0415
+
+    stdout_console().print(studies_view(root))
+
+
+@app.command()
+def spaces(name: Annotated[str | None, typer.Argument(help="Show one space in full.")] = None) -> None:
+    """List the named search spaces, or show one as it is written in a study."""
+    from tune_gate.listing import space_text, spaces_view  # noqa: PLC0415
+
+    if name is None:
+        stdout_console().print(spaces_view())
+    else:
+        print(space_text(name), end="")  # noqa: T201
+
+
+@app.command()
+def export(
+    directory: StudyDir,
+    fmt: Annotated[str, typer.Option("--format", "-f", help="csv, json, yaml, markdown, latex or parquet.")] = "csv",
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best K trials.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of standard output.")] = None,
+    config_of: Annotated[
+        str | None, typer.Option("--config-of", metavar="best|TRIAL", help="Instead: one trial's settings as YAML.")
+    ] = None,
+) -> None:
+    """Write the best-config table, or the configuration of one trial."""
+    from analysis.configs import config_yaml  # noqa: PLC0415
+    from analysis.export import export_table  # noqa: PLC0415
+    from analysis.study import open_study  # noqa: PLC0415
+    from analysis.tables import best_table  # noqa: PLC0415
+
+    opened = open_study(directory)
+    if config_of is not None:
+        _write(config_yaml(opened, _trial_number(config_of)), output)
+    else:
+        _write(export_table(best_table(opened, top), fmt), output)
+
+
+def main() -> None:
+    """Run the command line; every error a user can mend is one line."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = app(arguments, prog_name="tune-gate", standalone_mode=False)
+    except Exception as error:  # noqa: BLE001  the boundary of the process
+        if len(arguments) < len(sys.argv) - 1:
+            traceback.print_exc()
+        code = _explain(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what went wrong; the exit code."""
+    if isinstance(error, ClickException):
+        message, code = error.format_message(), MISUSE
+    elif isinstance(error, (Misuse, SpaceError, TrainableError, AnalysisError)):
+        message, code = str(error), MISUSE
+    elif isinstance(error, (TuneGateError, OSError)):
+        message, code = str(error), FAILURE
+    else:
+        message, code = f"{type(error).__name__}: {error} (an error of tune-gate itself; --debug shows where)", FAILURE
+    print(f"tune-gate: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _conclude(outcome: Any, console: Console) -> None:
+    from analysis.tables import best_table  # noqa: PLC0415
+
+    study = outcome.study
+    table = best_table(study, TOP)
+    if not table.empty:
+        console.print(best_table_view(table, f"Best configurations of {study.name}"))
+    for path in outcome.written:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    if outcome.ended == "interrupted":
+        console.print(f"interrupted; go on with: tune-gate resume {study.path}", markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    console.print(f"the study is in {study.path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _changes(texts: list[str] | None) -> dict[str, Any]:
+    return dict(parse_change(text) for text in texts or ())
+
+
+def _trial_number(text: str) -> Any:
+    if text == "best":
+        return "best"
+    if not text.isdigit():
+        raise Misuse(f"--config-of {text!r} is neither 'best' nor the number of a trial")
+    return int(text)
+
+
+def _write(content: bytes | str, output: Path | None) -> None:
+    from analysis.files import write_atomic  # noqa: PLC0415
+
+    if output is not None:
+        write_atomic(output, content)
+    elif isinstance(content, bytes):
+        sys.stdout.buffer.write(content)
+    else:
+        sys.stdout.write(content)

@@ -1,0 +1,209 @@
+"""Where a search stands: the same folds as the driver's, over the log as it grows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.events import (
+    AttemptFailed,
+    AttemptStarted,
+    EpochReported,
+    Event,
+    SessionEnded,
+    SessionStarted,
+    TrialFailed,
+    TrialSuggested,
+    Warned,
+)
+from analysis.log import LOG_FILE, LogPosition, read_log_from
+from analysis.statistics import wilson_interval
+from analysis.trials import ENDED, Trial, TrialsFold
+from tune_gate.schedulers import RungCount, build_scheduler
+from tune_gate.spec import StudySpec
+from tune_gate.study_dir import read_spec
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best validation accuracy so far."""
+
+    trial: int
+    epoch: int
+    val_acc: float
+    low: float  # of its 95 % interval; NaN where the number of images is not known
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands."""
+
+    name: str
+    wanted: int  # trials
+    epochs: int  # of a full trial
+    states: dict[str, int]  # trials by state
+    running: tuple[Trial, ...]
+    rungs: tuple[RungCount, ...]
+    best: Best | None
+    hours: float  # of trials' work, times the devices that each has
+    device: str  # CPU or GPU
+    seconds_left: float | None  # an estimate; None while there is too little to go by
+    session: str  # running, finished, interrupted, failed, or died
+
+    @property
+    def ended(self) -> int:
+        """Trials that are done for good."""
+        return sum(count for state, count in self.states.items() if state in ENDED)
+
+    def to_record(self) -> dict[str, object]:
+        """The form of `status --json`."""
+        return {
+            "name": self.name,
+            "session": self.session,
+            "trials": {"wanted": self.wanted, "ended": self.ended, **self.states},
+            "running": [
+                {"trial": trial.number, "attempt": trial.attempt, "epoch": trial.epoch, "of": self.epochs}
+                for trial in self.running
+            ],
+            "rungs": [
+                {"epoch": rung.milestone, "reached": rung.reached, "stopped": rung.stopped, "best": rung.best}
+                for rung in self.rungs
+            ],
+            "best": None
+            if self.best is None
+            else {"trial": self.best.trial, "epoch": self.best.epoch, "val_acc": self.best.val_acc},
+            f"{self.device.lower()}_hours": round(self.hours, 6),
+            "seconds_left": self.seconds_left,
+        }
+
+
+class ProgressReader:
+    """Follows the log of a study.
+
+    Raises as `read_spec` and `read_log`.
+    """
+
+    def __init__(self, study: Path) -> None:
+        self._path = study / LOG_FILE
+        self.spec: StudySpec = read_spec(study)
+        self._position = LogPosition()
+        self._trials = TrialsFold()
+        self._scheduler = build_scheduler(self.spec)
+        self._session: SessionStarted | SessionEnded | None = None
+
+    def read(self) -> list[Event]:
+        """Take in what was appended since the last call, and return it."""
+        events, self._position = read_log_from(self._path, self._position)
+        for event in events:
+            self._trials.apply(event)
+            self._scheduler.apply(event)
+            if isinstance(event, SessionStarted | SessionEnded):
+                self._session = event
+        return events
+
+    def progress(self, alive: bool) -> Progress:  # noqa: FBT001  a fact, not a choice of behaviour
+        """Where the search stands; `alive` says whether a driver holds the study."""
+        trials = self._trials.trials.values()
+        states: dict[str, int] = {}
+        for trial in trials:
+            states[trial.state] = states.get(trial.state, 0) + 1
+        resources = self.spec.resources
+        worked = sum(
+            trial.redone_seconds + sum(r.metrics.get("seconds", 0.0) for r in trial.reports.values())
+            for trial in trials
+        )
+        return Progress(
+            name=self.spec.name,
+            wanted=self.spec.trials,
+            epochs=self.spec.epochs,
+            states=states,
+            running=tuple(trial for trial in trials if trial.state == "running") if alive else (),
+            rungs=tuple(self._scheduler.counts()),
+            best=self._best(),
+            hours=worked * (resources.gpus or resources.cpus) / SECONDS_PER_HOUR,
+            device="GPU" if resources.gpus else "CPU",
+            seconds_left=self._seconds_left(worked) if alive else None,
+            session=self._session_state(alive),
+        )
+
+    def describe(self, event: Event) -> str | None:
+        """One line about an event that a person would want to hear of; None for the rest."""
+        match event:
+            case TrialSuggested():
+                settings = ", ".join(f"{name} {_short(value)}" for name, value in event.settings.items())
+                return f"trial {event.trial} suggested ({event.source}): {settings}"
+            case AttemptStarted(attempt=attempt) if attempt > 1:
+                return f"trial {event.trial} goes on after epoch {event.from_epoch} (attempt {attempt})"
+            case EpochReported(action="stop", rung=rung) if rung is not None:
+                return (
+                    f"trial {event.trial} stopped at rung {rung.milestone}: {rung.value:.4f}, rank {rung.rank} "
+                    f"of {rung.peers} (best {rung.survivors} go on, from {rung.cutoff:.4f})"
+                )
+            case EpochReported(action="complete"):
+                return f"trial {event.trial} completed {event.epoch} epochs: {event.metrics[self.spec.metric]:.4f}"
+            case EpochReported(action="diverge"):
+                return f"trial {event.trial} diverged at epoch {event.epoch}"
+            case EpochReported(action="interrupt"):
+                return f"trial {event.trial} saved at epoch {event.epoch}"
+            case AttemptFailed():
+                return f"trial {event.trial}, attempt {event.attempt} {event.failure}: {event.message}"
+            case TrialFailed():
+                return f"trial {event.trial} given up: {event.reason}"
+            case Warned():
+                return f"warning: {event.message}"
+            case _:
+                return None
+
+    def _best(self) -> Best | None:
+        reports = [
+            (report.metrics[self.spec.metric], -report.epoch, -trial.number, report)
+            for trial in self._trials.trials.values()
+            if (report := trial.best(self.spec.metric)) is not None and trial.state not in ("diverged", "failed")
+        ]
+        if not reports:
+            return None
+        value, epoch, number, report = max(reports, key=lambda entry: entry[:3])
+        low, high = wilson_interval(value, report.metrics.get("val_images", float("nan")))
+        return Best(-number, -epoch, value, float(low), float(high))
+
+    def _seconds_left(self, worked: float) -> float | None:
+        """The trials that are left, each as long as those that ended, at the pace of this session."""
+        trials = self._trials.trials.values()
+        ended = [trial.epoch for trial in trials if trial.ended]
+        epochs = sum(trial.epoch for trial in trials)
+        running = sum(trial.state == "running" for trial in trials)
+        if len(ended) < 3 or not epochs or not running:
+            return None
+        per_trial = sum(ended) / len(ended)
+        to_come = per_trial * (self.spec.trials - len(ended))
+        begun = sum(min(trial.epoch, per_trial) for trial in trials if not trial.ended)
+        return max(0.0, to_come - begun) * (worked / epochs) / running
+
+    def _session_state(self, alive: bool) -> str:  # noqa: FBT001  a fact
+        if alive:
+            return "running"
+        if isinstance(self._session, SessionEnded):
+            return self._session.reason
+        return "not started" if self._session is None else "died"
+
+
+def duration(seconds: float) -> str:
+    """A time span in words, to two units."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def clock(timestamp: float) -> str:
+    """A Unix time as the time of day here."""
+    return time.strftime("%H:%M:%S", time.localtime(timestamp))
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
