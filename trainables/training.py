@@ -117,9 +117,9 @@ def blank_run(config: TrialConfig, device: Device) -> TrainingRun:
 def _assemble(
     config: TrialConfig, device: Device, make_model: Callable[[TrialConfig, int, int], GatedResNet]
 ) -> TrainingRun:
-    data = load_search_data(config).to(device.torch)
+    data = load_search_data(config).to(device.place)
     model = make_model(config, data.train.images.shape[1], len(data.classes))
-    model.to(device.torch, memory_format=torch.channels_last)
+    model.to(device.place, memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(config.seed)
     return TrainingRun(config, data, device, model, build_optimizers(model, config), generator)
 
@@ -190,7 +190,7 @@ def evaluate(model: GatedResNet, split: Split, data: SearchData, device: Device)
     """One pass over `split` in evaluation mode, with the statistics of the training images for normalisation."""
     model.eval()
     right, losses, predicted, opened, gate_losses = [], [], [], [], []
-    for images, labels in ordered_batches(split, data.mean, data.std, 1000, device.torch):
+    for images, labels in ordered_batches(split, data.mean, data.std, 1000, device.place):
         with device.autocast():
             exits = model(images)
         answers = torch.stack([exits.logits.argmax(1), exits.shallow.argmax(1), exits.deep.argmax(1)])

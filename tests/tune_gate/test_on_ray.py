@@ -1,0 +1,135 @@
+"""Whole searches on a real Ray of this machine: supervisor, driver process, workers, and what may happen to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.events import AttemptFailed, EpochReported, SessionStarted, TrialSuggested
+from analysis.log import LOG_FILE, read_log
+from analysis.trials import fold_trials
+from tests.tune_gate.test_search import essence
+from tune_gate.api import launch, resume
+from tune_gate.lock import current_holder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_the_trainables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def spec(trainable: str, **changes: Any) -> dict[str, Any]:
+    module = "curve_trainable" if trainable == "CurveTrainable" else "troublesome"
+    return {
+        "trials": 5,
+        "epochs": 9,
+        "scheduler": {"rungs": [3]},  # the trouble is made after the first epoch
+        "sampler": {"startup": 3},
+        "trainable": f"tests.tune_gate.{module}:{trainable}",
+        "resources": {"local_cpus": 2},
+        **changes,
+    }
+
+
+def one_at_a_time() -> dict[str, Any]:
+    return {"resources": {"local_cpus": 1, "concurrency": 1}}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The events of an undisturbed search, one trial at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        folder = tmp_path_factory.mktemp("whole") / "study"
+        outcome = launch(spec("CurveTrainable", **one_at_a_time()), folder)
+    assert outcome.ended == "finished"
+    return essence(read_log(folder / LOG_FILE))
+
+
+def test_a_search_with_two_workers_ends_with_every_trial_and_a_table(tmp_path: Path) -> None:
+    outcome = launch(spec("CurveTrainable"), tmp_path / "study")
+    trials = outcome.study.trials
+    assert outcome.ended == "finished"
+    assert len(trials) == 5
+    assert set(trials["state"]) <= {"completed", "stopped"}
+    assert {path.name for path in outcome.written} == {"best.csv", "best.md", "best-config.yaml"}
+    assert current_holder(tmp_path / "study") is None
+
+
+def test_a_driver_that_dies_is_replaced_and_the_study_is_the_same(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path / "study"
+    outcome = launch(spec("KillsItsDriver", **one_at_a_time()), folder)
+    events = read_log(folder / LOG_FILE)
+    assert outcome.ended == "finished"
+    assert sum(isinstance(event, SessionStarted) for event in events) == 2
+    assert essence(events) == uninterrupted
+
+
+def test_a_trial_that_raises_goes_on_from_its_checkpoint(tmp_path: Path, uninterrupted: list[dict[str, Any]]) -> None:
+    folder = tmp_path / "study"
+    launch(spec("RaisesOnce", **one_at_a_time()), folder)
+    events = read_log(folder / LOG_FILE)
+    failed = [event for event in events if isinstance(event, AttemptFailed)]
+    assert [(event.trial, event.failure, event.message) for event in failed] == [
+        (2, "error", "ValueError: once is an accident")
+    ]
+    assert "before_epoch" in failed[0].traceback
+    assert essence(events) == uninterrupted
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, uninterrupted: list[dict[str, Any]]) -> None:
+    folder = tmp_path / "study"
+    launch(spec("KillsItsWorker", **one_at_a_time()), folder)
+    events = read_log(folder / LOG_FILE)
+    assert [(event.trial, event.failure) for event in events if isinstance(event, AttemptFailed)] == [(2, "lost")]
+    assert essence(events) == uninterrupted
+
+
+def test_a_trial_that_always_raises_is_given_up(tmp_path: Path) -> None:
+    outcome = launch(spec("RaisesAlways"), tmp_path / "study")
+    states = outcome.study.trials.set_index("trial")["state"]
+    assert outcome.ended == "finished"
+    assert states[2] == "failed"
+    assert (states.drop(2) != "failed").all()
+
+
+def test_ctrl_c_saves_and_resume_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    arguments = [f"--set=trainable={spec('Slow')['trainable']}", "--set=trials=6", "--set=epochs=9"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tune_gate", "launch", "--dir", str(folder), *arguments],
+        stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    wait_until(lambda: any(isinstance(event, EpochReported) for event in read_log(folder / LOG_FILE)))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"tune-gate resume {folder}" in output
+    trials = fold_trials(read_log(folder / LOG_FILE))
+    assert not any(trial.state == "running" for trial in trials.values())
+    assert len(trials) < 6 or any(trial.state == "waiting" for trial in trials.values())
+
+    outcome = resume(folder)
+    events = read_log(folder / LOG_FILE)
+    reports = [(event.trial, event.epoch) for event in events if isinstance(event, EpochReported)]
+    assert outcome.ended == "finished"
+    assert len(reports) == len(set(reports))  # an epoch that was saved is not trained again
+    assert sum(isinstance(event, TrialSuggested) for event in events) == 6
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)

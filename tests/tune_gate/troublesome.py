@@ -1,0 +1,57 @@
+"""Trainables that make trouble on purpose. A marker file beside the checkpoints says that the trouble was made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.tune_gate.curve_trainable import CurveTrainable
+
+
+class Slow(CurveTrainable):
+    """Takes long enough to be killed."""
+
+    epoch_seconds = 0.1
+
+
+class RaisesOnce(CurveTrainable):
+    """Trial 2 raises after its first epoch, once."""
+
+    def before_epoch(self) -> None:
+        marker = self._folder / "raised"
+        if self._order.trial == 2 and self._epoch == 1 and not marker.exists():
+            marker.touch()
+            raise ValueError("once is an accident")
+
+
+class RaisesAlways(CurveTrainable):
+    """Trial 2 never gets beyond its first epoch."""
+
+    def before_epoch(self) -> None:
+        if self._order.trial == 2 and self._epoch == 1:
+            raise ValueError("thrice is a bug")
+
+
+class KillsItsWorker(CurveTrainable):
+    """The process of trial 2 dies after its first epoch, once."""
+
+    def before_epoch(self) -> None:
+        marker = self._folder / "killed"
+        if self._order.trial == 2 and self._epoch == 1 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillsItsDriver(Slow):
+    """Trial 3 takes the driver with it, once. Ray's workers are not the driver's children: the lock names the driver."""
+
+    def before_epoch(self) -> None:
+        marker = self._folder / "killed"
+        if self._order.trial == 3 and self._epoch == 1 and not marker.exists():
+            marker.touch()
+            import json
+
+            lock = json.loads((self._folder.parents[1] / "driver.lock").read_text())
+            os.kill(lock["pid"], signal.SIGKILL)
+            time.sleep(5)

@@ -1,0 +1,5 @@
+"""`python -m tune_gate` is `tune-gate`."""
+
+from tune_gate.cli import main
+
+main()
