@@ -119,7 +119,7 @@ def _assemble(
 ) -> TrainingRun:
     data = load_search_data(config).to(device.place)
     model = make_model(config, data.train.images.shape[1], len(data.classes))
-    model.to(device.place, memory_format=torch.channels_last)
+    model.to(device.place)
     generator = torch.Generator().manual_seed(config.seed)
     return TrainingRun(config, data, device, model, build_optimizers(model, config), generator)
 

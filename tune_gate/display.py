@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_gate.lock import current_holder
-from tune_gate.progress import Progress, ProgressReader, clock, duration
+from tune_gate.progress import Progress, ProgressReader, clock, duration, short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,21 +128,35 @@ def status_view(progress: Progress, metric: str) -> Group:
 
 
 def best_table_view(table: pd.DataFrame, title: str) -> Table:
-    """The best-config table for a terminal: the exports have every column in full."""
-    from analysis.display import display_table  # noqa: PLC0415  pandas is slow to import
+    """The best-config table for a terminal, the settings in one column that wraps; the exports have one for each."""
+    from analysis.display import column_values, display_table  # noqa: PLC0415  pandas is slow to import
+    from analysis.tables import BEST_TABLE_COLUMNS  # noqa: PLC0415
 
-    compact = table.drop(columns=["epochs", "last_val_acc", "last_epoch"]).dropna(axis="columns", how="all")
-    shown = display_table(compact)
-    names = [name for name in compact.columns if not name.endswith(("_low", "_high"))]
     view = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
-    for name, numeric in zip(names, shown.numeric, strict=True):
-        view.add_column(_COMPACT.get(name, name), justify="right" if numeric else "left", no_wrap=numeric)
-    for row in shown.rows:
-        view.add_row(*row)
+    for heading, justify in _RESULTS.values():
+        view.add_column(heading, justify=justify, no_wrap=True)
+    view.add_column("settings", overflow="fold")
+    shown = display_table(table[[*_RESULTS, "val_acc_low", "val_acc_high"]])
+    columns = {name: column_values(table[name]) for name in table.columns if name not in BEST_TABLE_COLUMNS}
+    for number, row in enumerate(shown.rows):
+        view.add_row(*row, settings_text({name: values[number] for name, values in columns.items()}))
     return view
 
 
-_COMPACT = {"rank": "#", "val_acc": "val_acc %", "best_epoch": "at epoch"}
+def settings_text(settings: Mapping[str, object]) -> str:
+    """Settings in one line; those that do not apply are left out."""
+    return "  ".join(f"{name} {short(value)}" for name, value in settings.items() if value is not None)
+
+
+#: The columns of results in the terminal's table: heading and alignment.
+_RESULTS: dict[str, tuple[str, Literal["left", "right"]]] = {
+    "rank": ("#", "right"),
+    "trial": ("trial", "right"),
+    "val_acc": ("val_acc %", "right"),
+    "best_epoch": ("epoch", "right"),
+    "ended": ("ended", "left"),
+    "hours": ("hours", "right"),
+}
 
 
 def stdout_console() -> Console:
@@ -166,10 +180,5 @@ def _running(progress: Progress, metric: str) -> Table:
         table.add_column(name, justify="left" if name == "settings" else "right", no_wrap=True)
     for trial in progress.running:
         value = "" if trial.last is None else f"{trial.last.metrics[metric]:.4f}"
-        settings = "  ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
-        table.add_row(str(trial.number), f"{trial.epoch}/{progress.epochs}", value, settings)
+        table.add_row(str(trial.number), f"{trial.epoch}/{progress.epochs}", value, settings_text(trial.settings))
     return table
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

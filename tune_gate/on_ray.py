@@ -223,10 +223,19 @@ class _StudyScheduler(FIFOScheduler):
         order = self._bridge.orders.get(trial.trial_id)
         if order is None:
             return
-        error = trial.get_pickled_error()
+        error = _error_of(trial)
         self._bridge.search.fail(
             order.trial, order.attempt, failure_kind(error), failure_message(error), _traceback(error)
         )
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """What ended a Tune trial; Tune keeps it in a local file before it says so."""
+    try:
+        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except (OSError, TypeError):  # TypeError: no file was written
+        return None
+    return error if isinstance(error, BaseException) else None
 
 
 def failure_kind(error: BaseException | None) -> FailureKind:

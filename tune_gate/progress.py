@@ -134,7 +134,7 @@ class ProgressReader:
         """One line about an event that a person would want to hear of; None for the rest."""
         match event:
             case TrialSuggested():
-                settings = ", ".join(f"{name} {_short(value)}" for name, value in event.settings.items())
+                settings = ", ".join(f"{name} {short(value)}" for name, value in event.settings.items())
                 return f"trial {event.trial} suggested ({event.source}): {settings}"
             case AttemptStarted(attempt=attempt) if attempt > 1:
                 return f"trial {event.trial} goes on after epoch {event.from_epoch} (attempt {attempt})"
@@ -205,5 +205,6 @@ def clock(timestamp: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(timestamp))
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A setting in few characters."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
