@@ -111,6 +111,17 @@ class TrialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetExtended:
+    """The study was given more trials, more epochs, or both. Trials that had completed go on if the epochs grew."""
+
+    kind: ClassVar[str] = "budget_extended"
+    time: float
+    trials: int  # in all
+    epochs: int  # of a trial that is never stopped
+    rungs: tuple[int, ...]  # all of them: the old ones, and new ones above
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that a reader of the study should know."""
 
@@ -138,6 +149,7 @@ Event = (
     | EpochReported
     | AttemptFailed
     | TrialFailed
+    | BudgetExtended
     | Warned
     | SessionEnded
 )
@@ -151,6 +163,7 @@ EVENTS: Mapping[str, type[Event]] = {
         EpochReported,
         AttemptFailed,
         TrialFailed,
+        BudgetExtended,
         Warned,
         SessionEnded,
     )
@@ -188,4 +201,6 @@ def event_from_record(record: Mapping[str, Any]) -> Event | None:
         values["metrics"] = {key: math.nan if number is None else number for key, number in values["metrics"].items()}
         if "rung" in values:
             values["rung"] = RungEntry(**values["rung"])
+    if kind is BudgetExtended:
+        values["rungs"] = tuple(values["rungs"])
     return kind(**values)

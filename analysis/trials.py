@@ -10,6 +10,7 @@ from typing import Any, Literal
 from analysis.events import (
     AttemptFailed,
     AttemptStarted,
+    BudgetExtended,
     EpochReported,
     Event,
     TrialFailed,
@@ -97,6 +98,10 @@ class TrialsFold:
             case TrialFailed(trial=number) if number in self.trials:
                 self.trials[number].state = "failed"
                 self.trials[number].reason = event.reason
+            case BudgetExtended():
+                for trial in self.trials.values():
+                    if trial.state == "completed" and trial.epoch < event.epochs:
+                        trial.state = "waiting"
             case _:
                 pass
 

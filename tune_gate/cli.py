@@ -64,6 +64,26 @@ def resume(directory: StudyDir) -> None:
 
 
 @app.command()
+def extend(
+    directory: StudyDir,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs of a full trial.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Retrain what was not kept, without asking.")] = False,  # noqa: FBT002
+) -> None:
+    """Give a study more trials or more epochs, and go on with it."""
+    from tune_gate import api  # noqa: PLC0415
+    from tune_gate.budget import extend_study, plan_extension  # noqa: PLC0415
+
+    planned = plan_extension(directory, trials, epochs)
+    if planned.retrained and not yes:
+        lost = ", ".join(f"trial {trial} ({count} epochs)" for trial, count in planned.retrained)
+        typer.confirm(f"these were not kept to their last epoch and would be retrained: {lost}; go on?", abort=True)
+    extend_study(directory, planned.budget)
+    console = stdout_console()
+    _conclude(api.resume(directory, console), console)
+
+
+@app.command()
 def stop(directory: StudyDir) -> None:
     """Ask a running search to finish its running epochs, save, and end."""
     from tune_gate.control import request_stop  # noqa: PLC0415

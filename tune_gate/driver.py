@@ -45,7 +45,7 @@ def drive(study: Path) -> None:
     spec = read_spec(study)
     with hold(study):
         (study / STOP_REQUEST).unlink(missing_ok=True)
-        trainable_class(spec.trainable).check(spec.trial_settings({}, spec.seed))
+        trainable_class(spec.trainable).check(spec.trial_settings({}, spec.seed, spec.epochs))
         search = Search(spec, study)
         with _stop_on_signals(search), _ended_in_the_log(search):
             search.begin(socket.gethostname(), os.getpid(), versions())

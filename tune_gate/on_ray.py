@@ -10,7 +10,6 @@ import importlib
 import math
 import os
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,22 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from analysis.events import FailureKind
+from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
 from tune_gate.errors import Misuse, SearchFailed, SpecError, TuneGateError
+from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
+from tune_gate.retention import drop_checkpoints
 from tune_gate.search import Search
 from tune_gate.spec import ResourceSettings, StudySpec
 from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
 
 #: How often the search looks whether nodes came or went, and whether it was asked to stop.
 LOOK_AROUND_SECONDS = 1.0
+
+#: A trial is taken for hung after so many times the longest epoch seen, but not before the time that the first may
+#: take: a worker's start, the reading of the data, a GPU's warm-up.
+SILENT_EPOCHS = 10.0
+FIRST_REPORT_SECONDS = 1800.0
 
 #: Tune's own memory, loggers and handlers are off: the log is the memory, and the display reads the log.
 _TUNE_SETTINGS = {
@@ -83,7 +89,7 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
     except Exception as error:
         if bridge.broken is not None:
             raise bridge.broken from error
-        raise SearchFailed(f"Ray Tune gave up: {_last_line(str(error))}") from error
+        raise SearchFailed(f"Ray Tune gave up: {last_line(str(error))}") from error
     if bridge.broken is not None:
         raise bridge.broken
 
@@ -121,6 +127,9 @@ class _Bridge:
         self.broken: BaseException | None = None  # the error that ended the search
         self._spec = spec
         self._study = study
+        self._heard: dict[str, float] = {}  # by Tune's trial id: when it last reported or was handed out
+        self._silent: dict[str, str] = {}  # by Tune's trial id: why it was ended
+        self._slowest = 0.0  # seconds between two reports of one trial, at most
         self._looked = -math.inf
         self._capacity = 0
 
@@ -154,7 +163,50 @@ class _Bridge:
             gpus=self._spec.resources.gpus,
         )
         self.orders[tune_id] = order
+        self._heard[tune_id] = time.monotonic()
         return order
+
+    def report(self, tune_id: str, result: dict[str, Any]) -> Action:
+        """Record a report, and what the search decides on it."""
+        order = self.orders[tune_id]
+        now = time.monotonic()
+        self._slowest = max(self._slowest, now - self._heard[tune_id])
+        self._heard[tune_id] = now
+        for message in result.get("warnings", ()):
+            self.search.warn(message, order.trial)
+        metrics = {
+            name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
+        }
+        action = self.search.report(order.trial, order.attempt, result["epoch"], metrics)
+        if self.search.trials[order.trial].ended:
+            trials = self.search.trials.values()
+            drop_checkpoints(self._study, trials, self._spec.metric, self._spec.checkpoints.best)
+        return action
+
+    def fail(self, tune_id: str, error: BaseException | None) -> None:
+        """Record that an attempt ended without a decision."""
+        order = self.orders.get(tune_id)
+        if order is None:
+            return
+        silence = self._silent.pop(tune_id, None)
+        kind: FailureKind = "lost" if silence else failure_kind(error)
+        self.search.fail(order.trial, order.attempt, kind, silence or failure_message(error), failure_traceback(error))
+
+    def forget(self, tune_id: str) -> None:
+        """A Tune trial is over."""
+        self.orders.pop(tune_id, None)
+        self._heard.pop(tune_id, None)
+
+    def overdue(self, tune_id: str) -> bool:
+        """Whether a running attempt has been silent for too long; true once."""
+        limit = self._spec.failures.silence or max(FIRST_REPORT_SECONDS, SILENT_EPOCHS * self._slowest)
+        if tune_id not in self._heard or tune_id in self._silent:
+            return False
+        silent = time.monotonic() - self._heard[tune_id]
+        if silent < limit:
+            return False
+        self._silent[tune_id] = f"no report for {silent:.0f} s; its process was ended"
+        return True
 
     @property
     def over(self) -> bool:
@@ -187,7 +239,7 @@ class _StudySearcher(Searcher):
         return Searcher.FINISHED if self._bridge.over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002  Ray's signature
-        self._bridge.orders.pop(trial_id, None)
+        self._bridge.forget(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the log is the memory."""
@@ -204,61 +256,18 @@ class _StudyScheduler(FIFOScheduler):
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: object, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
-        return str(self._bridge.guard(lambda: self._report(trial.trial_id, result), self.STOP))
-
-    def on_trial_error(self, tune_controller: object, trial: Any) -> None:  # noqa: ARG002
-        self._bridge.guard(lambda: self._fail(trial), None)
-
-    def _report(self, tune_id: str, result: dict[str, Any]) -> str:
-        order = self._bridge.orders[tune_id]
-        for message in result.get("warnings", ()):
-            self._bridge.search.warn(message, order.trial)
-        metrics = {
-            name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
-        }
-        action = self._bridge.search.report(order.trial, order.attempt, result["epoch"], metrics)
+        action = self._bridge.guard(lambda: self._bridge.report(trial.trial_id, result), "stop")
         return str(self.CONTINUE if action == "continue" else self.STOP)
 
-    def _fail(self, trial: Any) -> None:
-        order = self._bridge.orders.get(trial.trial_id)
-        if order is None:
-            return
-        error = _error_of(trial)
-        self._bridge.search.fail(
-            order.trial, order.attempt, failure_kind(error), failure_message(error), _traceback(error)
-        )
+    def on_trial_error(self, tune_controller: object, trial: Any) -> None:  # noqa: ARG002
+        self._bridge.guard(lambda: self._bridge.fail(trial.trial_id, error_of(trial)), None)
 
-
-def _error_of(trial: Any) -> BaseException | None:
-    """What ended a Tune trial; Tune keeps it in a local file before it says so."""
-    try:
-        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-    except (OSError, TypeError):  # TypeError: no file was written
-        return None
-    return error if isinstance(error, BaseException) else None
-
-
-def failure_kind(error: BaseException | None) -> FailureKind:
-    """`lost` where the trial's process or node is gone, `error` where the trial itself raised."""
-    lost = isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError))
-    return "lost" if lost and not isinstance(error, ray.exceptions.RayTaskError) else "error"
-
-
-def failure_message(error: BaseException | None) -> str:
-    """One line about why an attempt ended."""
-    if error is None:
-        return "the worker was lost without a word"
-    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    text = _last_line(str(cause)) if isinstance(error, ray.exceptions.RayTaskError) else str(cause).splitlines()[0]
-    return f"{type(cause).__name__}: {text}"
-
-
-def _traceback(error: BaseException | None) -> str:
-    return "" if error is None else "".join(traceback.format_exception(error))
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """First in, first out; and, since Tune asks this at every step, the place to end what hangs."""
+        for trial in tune_controller.get_live_trials():
+            if trial.status == "RUNNING" and self._bridge.overdue(trial.trial_id):
+                ray.kill(trial.temporary_state.ray_actor)  # Tune then finds the trial failed
+        return super().choose_trial_to_run(tune_controller)
 
 
 def _trial_name(trial: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from analysis.events import (
     AttemptFailed,
     AttemptStarted,
+    BudgetExtended,
     EpochReported,
     Event,
     SessionEnded,
@@ -20,6 +21,7 @@ from analysis.events import (
 from analysis.log import LOG_FILE, LogPosition, read_log_from
 from analysis.statistics import wilson_interval
 from analysis.trials import ENDED, Trial, TrialsFold
+from tune_gate.budget import current_budget
 from tune_gate.schedulers import RungCount, build_scheduler
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import read_spec
@@ -94,6 +96,7 @@ class ProgressReader:
         self._trials = TrialsFold()
         self._scheduler = build_scheduler(self.spec)
         self._session: SessionStarted | SessionEnded | None = None
+        self.budget = current_budget(self.spec, ())
 
     def read(self) -> list[Event]:
         """Take in what was appended since the last call, and return it."""
@@ -103,6 +106,8 @@ class ProgressReader:
             self._scheduler.apply(event)
             if isinstance(event, SessionStarted | SessionEnded):
                 self._session = event
+            if isinstance(event, BudgetExtended):
+                self.budget = current_budget(self.spec, [event])
         return events
 
     def progress(self, alive: bool) -> Progress:  # noqa: FBT001  a fact, not a choice of behaviour
@@ -118,8 +123,8 @@ class ProgressReader:
         )
         return Progress(
             name=self.spec.name,
-            wanted=self.spec.trials,
-            epochs=self.spec.epochs,
+            wanted=self.budget.trials,
+            epochs=self.budget.epochs,
             states=states,
             running=tuple(trial for trial in trials if trial.state == "running") if alive else (),
             rungs=tuple(self._scheduler.counts()),
@@ -151,6 +156,8 @@ class ProgressReader:
                 return f"trial {event.trial} saved at epoch {event.epoch}"
             case AttemptFailed():
                 return f"trial {event.trial}, attempt {event.attempt} {event.failure}: {event.message}"
+            case BudgetExtended():
+                return f"the budget is now {event.trials} trials of up to {event.epochs} epochs"
             case TrialFailed():
                 return f"trial {event.trial} given up: {event.reason}"
             case Warned():
@@ -179,7 +186,7 @@ class ProgressReader:
         if len(ended) < 3 or not epochs or not running:
             return None
         per_trial = sum(ended) / len(ended)
-        to_come = per_trial * (self.spec.trials - len(ended))
+        to_come = per_trial * (self.budget.trials - len(ended))
         begun = sum(min(trial.epoch, per_trial) for trial in trials if not trial.ended)
         return max(0.0, to_come - begun) * (worked / epochs) / running
 

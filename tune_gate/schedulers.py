@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from analysis.events import Action, EpochReported, Event, RungEntry
+from analysis.events import Action, BudgetExtended, EpochReported, Event, RungEntry
 from tune_gate.spec import StudySpec
 
 #: The metric of a trial that diverged: the worst that a validation accuracy can be.
@@ -82,6 +82,7 @@ class SuccessiveHalving:
     def __init__(self, metric: str, epochs: int, milestones: tuple[int, ...], reduction_factor: int) -> None:
         self._metric = metric
         self._epochs = epochs
+        self._reduction_factor = reduction_factor
         self._rungs = {milestone: _Rung(milestone, reduction_factor) for milestone in milestones}
 
     def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
@@ -108,6 +109,8 @@ class SuccessiveHalving:
         A trial that diverged counts at the next rung with the floor value: it is a trial that this rung would have
         seen, and its peers did better.
         """
+        if isinstance(event, BudgetExtended):
+            self._extend(event)
         if not isinstance(event, EpochReported):
             return
         if event.action == "diverge":
@@ -119,6 +122,11 @@ class SuccessiveHalving:
             if event.trial not in rung.decided:
                 # A search that was interrupted here has let the trial pass: it goes on when the search does.
                 rung.add(event.trial, "stop" if event.action == "stop" else "continue", event.rung)
+
+    def _extend(self, event: BudgetExtended) -> None:
+        self._epochs = event.epochs
+        for milestone in event.rungs:
+            self._rungs.setdefault(milestone, _Rung(milestone, self._reduction_factor))
 
     def counts(self) -> list[RungCount]:
         """What each rung has seen so far, ascending."""

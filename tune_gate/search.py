@@ -27,6 +27,8 @@ from analysis.events import (
     Warned,
 )
 from analysis.trials import Trial, TrialsFold
+from tune_gate.budget import current_budget
+from tune_gate.deaths import DeathsFold
 from tune_gate.recorder import Recorder
 from tune_gate.samplers import build_sampler, derived_seed
 from tune_gate.schedulers import build_scheduler
@@ -52,9 +54,11 @@ class Search:
         self._trials = TrialsFold()
         self._scheduler = build_scheduler(spec)
         self._sampler = build_sampler(spec)
-        self._recorder = Recorder(study, [self._trials, self._scheduler, self._sampler])
+        self._deaths = DeathsFold()
+        self._recorder = Recorder(study, [self._trials, self._scheduler, self._sampler, self._deaths])
         self._live: set[int] = set()
         self._stopping = False
+        self._budget = current_budget(spec, self._recorder.events)
         self._session = 1 + sum(isinstance(event, SessionStarted) for event in self._recorder.events)
 
     @property
@@ -75,11 +79,16 @@ class Search:
     @property
     def finished(self) -> bool:
         """Whether every trial that was asked for has ended."""
-        return len(self.trials) >= self._spec.trials and not self._trials.unfinished
+        return len(self.trials) >= self._budget.trials and not self._trials.unfinished
 
     def begin(self, host: str, pid: int, versions: Mapping[str, str]) -> None:
-        """Say in the log that a driver took hold of the study."""
+        """Say in the log that a driver took hold of the study, and give up the trials that killed those before it."""
+        suspects = self._deaths.suspects(self._spec.failures.retries)
         self._recorder.append(SessionStarted(self._clock(), self._session, host, pid, dict(versions)))
+        for trial in sorted(suspects):
+            if not self.trials[trial].ended:
+                reason = f"{self._deaths.in_a_row} drivers in a row died while it ran, and none saw an epoch end"
+                self._recorder.append(TrialFailed(self._clock(), trial, reason))
 
     def end(self, message: str = "") -> None:
         """Say in the log how the session ended, and let go of the log."""
@@ -106,7 +115,12 @@ class Search:
         attempt = trial.attempt + 1
         self._recorder.append(AttemptStarted(self._clock(), trial.number, attempt, trial.epoch))
         self._live.add(trial.number)
-        return Assignment(trial.number, attempt, self._spec.trial_settings(trial.settings, trial.seed), trial.epoch)
+        return Assignment(
+            trial.number,
+            attempt,
+            self._spec.trial_settings(trial.settings, trial.seed, self._budget.epochs),
+            trial.epoch,
+        )
 
     def report(self, trial: int, attempt: int, epoch: int, metrics: Mapping[str, float]) -> Action:
         """Record a report with the decision on it, and say what the decision is.
@@ -140,7 +154,7 @@ class Search:
 
     def _suggest(self) -> Trial | None:
         number = len(self.trials) + 1
-        if number > self._spec.trials:
+        if number > self._budget.trials:
             return None
         suggestion = self._sampler.suggest(number)
         settings = json.loads(json.dumps(suggestion.settings))  # as a reader of the log will see them: no tuples

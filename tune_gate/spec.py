@@ -74,16 +74,20 @@ class ResourceSettings(_Section):
 
 
 class CheckpointSettings(_Section):
-    """How often a trial saves its state, and how many states are kept beside its best."""
+    """How often a trial saves its state, how many states a live one keeps, and how many ended ones keep theirs."""
 
     every: Annotated[int, Field(ge=1)] = 1  # epochs
-    keep: Annotated[int, Field(ge=2)] = 2
+    keep: Annotated[int, Field(ge=2)] = 2  # newest states, beside the best
+    best: Annotated[int, Field(ge=1)] = 10  # ended trials whose checkpoints are kept, the best of the study
 
 
 class FailureSettings(_Section):
-    """How often a trial that crashes is tried again from its last checkpoint without getting further."""
+    """How often a trial that fails is tried again from its last checkpoint without getting further, and how long a
+    silence counts as a failure.
+    """
 
     retries: Annotated[int, Field(ge=0)] = 2
+    silence: Annotated[float, Field(gt=0)] | None = None  # seconds; default: from the study's own epochs
 
 
 class StudySpec(_Section):
@@ -123,9 +127,9 @@ class StudySpec(_Section):
         """The rungs' epochs, ascending."""
         return self.scheduler.milestones(self.epochs)
 
-    def trial_settings(self, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """The full settings of a trial, as plain JSON values."""
-        chosen = {**self.config, **settings, "epochs": self.epochs, "seed": seed}
+    def trial_settings(self, settings: Mapping[str, Any], seed: int, epochs: int) -> dict[str, Any]:
+        """The full settings of a trial of up to `epochs`, as plain JSON values."""
+        chosen = {**self.config, **settings, "epochs": epochs, "seed": seed}
         return trial_config(chosen).model_dump(mode="json")
 
     def to_record(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from analysis.events import EpochReported, Event, TrialFailed, TrialSuggested
+from analysis.events import BudgetExtended, EpochReported, Event, TrialFailed, TrialSuggested
 from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter
 from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
 from tune_gate.schedulers import FLOOR
@@ -39,6 +39,12 @@ class TpeSampler:
         self._space = spec.search_space
         self._uniform = RandomSampler(self._space, spec.seed)
         self._distributions = {parameter.name: distribution(parameter) for parameter in self._space.parameters}
+        self._epochs = spec.epochs
+        self._told_events: list[Event] = []  # what Optuna was told, to tell it anew when the budget grows
+        self._begin()
+
+    def _begin(self) -> None:
+        """A history without trials."""
         self._storage = optuna.storages.InMemoryStorage()
         with _quiet():
             self._study = optuna.create_study(storage=self._storage, study_name=_NAME, direction="maximize")
@@ -85,6 +91,22 @@ class TpeSampler:
 
     def apply(self, event: Event) -> None:
         """Take one event of the log in."""
+        if isinstance(event, BudgetExtended):
+            self._extend(event)
+            return
+        if isinstance(event, EpochReported) and event.rung is None and event.action in ("continue", "interrupt"):
+            return  # no news for the sampler, and most events are such
+        self._told_events.append(event)
+        self._tell(event)
+
+    def _extend(self, event: BudgetExtended) -> None:
+        """Optuna never reopens a trial that is complete; so it is told everything again, with the new end in view."""
+        self._epochs = event.epochs
+        self._begin()
+        for told in self._told_events:
+            self._tell(told)
+
+    def _tell(self, event: Event) -> None:
         match event:
             case TrialSuggested():
                 self._add(event)
@@ -118,6 +140,8 @@ class TpeSampler:
             self._end(event.trial, TrialState.PRUNED, at_rungs)
         elif event.action == "diverge":
             self._end(event.trial, TrialState.PRUNED, {1: FLOOR})
+        elif event.action == "complete" and event.epoch < self._epochs:
+            at_rungs[event.epoch] = event.metrics[self._spec.metric]  # it was complete before the budget grew
         elif event.action == "complete":
             value = event.metrics[self._spec.metric]
             self._end(event.trial, TrialState.COMPLETE, {**at_rungs, event.epoch: value}, value)
