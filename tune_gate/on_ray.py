@@ -23,7 +23,7 @@ from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
 from tune_gate.errors import Misuse, SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
-from tune_gate.retention import drop_checkpoints
+from tune_gate.retention import Retention
 from tune_gate.search import Search
 from tune_gate.spec import ResourceSettings, StudySpec
 from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
@@ -130,6 +130,7 @@ class _Bridge:
         self._heard: dict[str, float] = {}  # by Tune's trial id: when it last reported or was handed out
         self._silent: dict[str, str] = {}  # by Tune's trial id: why it was ended
         self._slowest = 0.0  # seconds between two reports of one trial, at most
+        self._retention = Retention(study, spec.metric, spec.checkpoints.best, search.trials.values())
         self._looked = -math.inf
         self._capacity = 0
 
@@ -179,8 +180,7 @@ class _Bridge:
         }
         action = self.search.report(order.trial, order.attempt, result["epoch"], metrics)
         if self.search.trials[order.trial].ended:
-            trials = self.search.trials.values()
-            drop_checkpoints(self._study, trials, self._spec.metric, self._spec.checkpoints.best)
+            self._retention.end(self.search.trials[order.trial])
         return action
 
     def fail(self, tune_id: str, error: BaseException | None) -> None:

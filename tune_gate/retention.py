@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,21 +11,31 @@ from analysis.trials import Trial
 from tune_gate.study_dir import checkpoint_folder
 
 
-def drop_checkpoints(study: Path, trials: Iterable[Trial], metric: str, best: int) -> list[int]:
-    """Delete the checkpoints of ended trials that are not among the `best`; the numbers of those trials.
+class Retention:
+    """Keeps the checkpoints of the `best` ended trials of a study and deletes those of the other ended ones.
 
     A trial that diverged or failed has nothing worth keeping.
     """
-    ended = [trial for trial in trials if trial.ended]
-    worth = [trial for trial in ended if trial.state in ("completed", "stopped")]
-    worth.sort(key=lambda trial: (-_value(trial, metric), trial.number))
-    kept = {trial.number for trial in worth[:best]}
-    dropped = [trial.number for trial in ended if trial.number not in kept]
-    for number in dropped:
-        shutil.rmtree(checkpoint_folder(study, number), ignore_errors=True)
-    return dropped
 
+    def __init__(self, study: Path, metric: str, best: int, trials: Iterable[Trial] = ()) -> None:
+        self._study = study
+        self._metric = metric
+        self._best = best
+        self._kept: list[tuple[float, int]] = []  # a heap: the worst first; of equals, the later trial first
+        for trial in trials:
+            if trial.ended:
+                self.end(trial)
 
-def _value(trial: Trial, metric: str) -> float:
-    report = trial.best(metric)
-    return float("-inf") if report is None else report.metrics[metric]
+    def end(self, trial: Trial) -> None:
+        """Take in that `trial` has ended."""
+        report = trial.best(self._metric)
+        if trial.state not in ("completed", "stopped") or report is None:
+            self._drop(trial.number)
+            return
+        heapq.heappush(self._kept, (report.metrics[self._metric], -trial.number))
+        if len(self._kept) > self._best:
+            _, number = heapq.heappop(self._kept)
+            self._drop(-number)
+
+    def _drop(self, trial: int) -> None:
+        shutil.rmtree(checkpoint_folder(self._study, trial), ignore_errors=True)

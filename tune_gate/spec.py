@@ -59,8 +59,12 @@ class SamplerSettings(_Section):
     """Who suggests settings: `tpe` (Optuna), `random`, or `grid` (every point of an enumerable space, once)."""
 
     kind: Literal["tpe", "random", "grid"] = "tpe"
-    startup: Annotated[int, Field(ge=1)] = 10  # random trials before TPE begins
+    startup: Annotated[int, Field(ge=1)] | None = None  # trials that end before TPE begins; default: see below
     explore: Annotated[float, Field(ge=0.0, le=1.0)] = 1 / 3  # share of later suggestions that stay random
+
+    def startup_trials(self, trials: int) -> int:
+        """How many trials end before TPE begins: a quarter of all, between 4 and 10, unless set."""
+        return self.startup or min(10, max(4, trials // 4))
 
 
 class ResourceSettings(_Section):

@@ -57,7 +57,7 @@ class TpeSampler:
         """The point that trial number `trial` tries: random at first, and a share of the time ever after."""
         settings = self._spec.sampler
         generator = random.Random(derived_seed(self._spec.seed, "explore", trial))  # noqa: S311  not for secrets
-        if self._told < settings.startup or generator.random() < settings.explore:
+        if self._told < settings.startup_trials(self._spec.trials) or generator.random() < settings.explore:
             return self._uniform.suggest(trial)
         with _quiet():
             sampler = optuna.samplers.TPESampler(

@@ -17,6 +17,7 @@ from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
 from tests.tune_gate.test_search import essence
 from tune_gate.api import launch, resume
+from tune_gate.budget import extend_study, plan_extension
 from tune_gate.lock import current_holder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +95,26 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, uninterrupted: list
     events = read_log(folder / LOG_FILE)
     assert [(event.trial, event.failure) for event in events if isinstance(event, AttemptFailed)] == [(2, "lost")]
     assert essence(events) == uninterrupted
+
+
+def test_a_trial_that_hangs_is_ended_and_goes_on(tmp_path: Path, uninterrupted: list[dict[str, Any]]) -> None:
+    folder = tmp_path / "study"
+    launch(spec("Hangs", **one_at_a_time(), failures={"silence": 15.0}), folder)
+    events = read_log(folder / LOG_FILE)
+    failed = [event for event in events if isinstance(event, AttemptFailed)]
+    assert [(event.trial, event.failure) for event in failed] == [(2, "lost")]
+    assert "no report for" in failed[0].message
+    assert essence(events) == uninterrupted
+
+
+def test_a_finished_study_is_extended(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    launch(spec("CurveTrainable", trials=3), folder)
+    extend_study(folder, plan_extension(folder, trials=4, epochs=12).budget)
+    outcome = resume(folder)
+    assert outcome.ended == "finished"
+    assert len(outcome.study.trials) == 4
+    assert outcome.study.trials["epochs"].max() == 12
 
 
 def test_a_trial_that_always_raises_is_given_up(tmp_path: Path) -> None:

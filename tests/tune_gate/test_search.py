@@ -34,7 +34,7 @@ def metrics_of(settings: Mapping[str, Any], epoch: int) -> dict[str, float]:
     }
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818
     """The process that held the search died here."""
 
 

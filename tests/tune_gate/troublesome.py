@@ -44,7 +44,7 @@ class KillsItsWorker(CurveTrainable):
 
 
 class KillsItsDriver(Slow):
-    """Trial 3 takes the driver with it, once. Ray's workers are not the driver's children: the lock names the driver."""
+    """Trial 3 takes the driver with it, once. The lock names it: it is no parent of ours."""
 
     def before_epoch(self) -> None:
         marker = self._folder / "killed"
@@ -55,3 +55,13 @@ class KillsItsDriver(Slow):
             lock = json.loads((self._folder.parents[1] / "driver.lock").read_text())
             os.kill(lock["pid"], signal.SIGKILL)
             time.sleep(5)
+
+
+class Hangs(CurveTrainable):
+    """Trial 2 says nothing more after its first epoch, once."""
+
+    def before_epoch(self) -> None:
+        marker = self._folder / "hung"
+        if self._order.trial == 2 and self._epoch == 1 and not marker.exists():
+            marker.touch()
+            time.sleep(3600)
