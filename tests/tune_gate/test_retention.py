@@ -33,10 +33,8 @@ def test_the_best_ended_and_all_live_trials_keep_theirs(tmp_path: Path) -> None:
     assert left == [2, 3, 4, 5]
 
 
-def test_doing_it_twice_is_doing_it_once(tmp_path: Path) -> None:
-    trials = [trial(tmp_path, number, "completed", number / 10) for number in range(1, 5)]
-    assert (
-        drop_checkpoints(tmp_path, trials, "val_acc", 1)
-        == drop_checkpoints(tmp_path, trials, "val_acc", 1)
-        == [1, 2, 3]
-    )
+def test_a_better_trial_takes_the_place_of_the_worst(tmp_path: Path) -> None:
+    retention = Retention(tmp_path, "val_acc", 2)
+    for number, val_acc in enumerate([0.5, 0.9, 0.7, 0.6, 0.7], start=1):
+        retention.end(trial(tmp_path, number, "completed", val_acc))
+    assert sorted(int(folder.name) for folder in (tmp_path / "trials").iterdir()) == [2, 3]
