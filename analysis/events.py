@@ -59,7 +59,7 @@ class TrialSuggested:
     trial: int  # counted from 1
     settings: Mapping[str, Any]  # a point of the search space
     seed: int  # of initialisation, sample order and augmentation
-    source: str  # who suggested it: default, random, tpe, grid
+    source: str  # who suggested it: default, first, random, tpe, grid
 
 
 @dataclass(frozen=True, slots=True)

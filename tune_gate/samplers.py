@@ -73,18 +73,22 @@ class GridSampler:
         """Nothing is learnt."""
 
 
-class DefaultFirst:
-    """The plain default as the first trial, then another sampler: a search can then never hide that the default was
-    as good.
+class GivenFirst:
+    """The points that the spec names, the plain default before all, then another sampler: so a search can never hide
+    that the default was as good.
     """
 
-    def __init__(self, default: Mapping[str, Any], then: Sampler) -> None:
-        self._default = default
+    def __init__(self, spec: StudySpec, then: Sampler) -> None:
+        self._points = spec.first_points
+        self._default = spec.default_point
         self._then = then
 
     def suggest(self, trial: int) -> Suggestion:
-        """The default for trial 1; the other sampler's point for the rest."""
-        return Suggestion(self._default, "default") if trial == 1 else self._then.suggest(trial)
+        """The `trial`-th point while there are any; then the other sampler's."""
+        if trial > len(self._points):
+            return self._then.suggest(trial)
+        point = self._points[trial - 1]
+        return Suggestion(point, "default" if point == self._default else "first")
 
     def apply(self, event: Event) -> None:
         """Pass the event on."""
@@ -121,7 +125,4 @@ def build_sampler(spec: StudySpec) -> Sampler:
         SpaceError: a grid is wanted of a space that cannot be enumerated.
     """
     sampler = SAMPLERS[spec.sampler.kind](spec)
-    default = spec.search_space.project(spec.base_config.model_dump(mode="json"))
-    if spec.sampler.kind == "grid" or default is None:
-        return sampler
-    return DefaultFirst(default, sampler)
+    return sampler if spec.sampler.kind == "grid" else GivenFirst(spec, sampler)

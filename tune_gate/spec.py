@@ -29,6 +29,11 @@ NOT_SEARCHABLE: Mapping[str, str] = {
 }
 
 
+#: What is worth a trial in every study: a cosine trunk, which spends a short budget better than two drops do, with a
+#: gate that follows it.
+KNOWN_GOOD: tuple[Mapping[str, Any], ...] = ({"schedule": "cosine", "schedule_gate": "follow"},)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,6 +113,7 @@ class StudySpec(_Section):
     trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = "trainables.tune_trainable:GatedResNetTrainable"
     config: Mapping[str, Any] = Field(default_factory=dict)  # what every trial shares
     space: Mapping[str, Any] | str = "gate-core"
+    first: tuple[Mapping[str, Any], ...] = KNOWN_GOOD  # points tried after the default, as changes to it
     scheduler: SchedulerSettings = SchedulerSettings()
     sampler: SamplerSettings = SamplerSettings()
     resources: ResourceSettings = ResourceSettings()
@@ -131,6 +137,28 @@ class StudySpec(_Section):
         """The rungs' epochs, ascending."""
         return self.scheduler.milestones(self.epochs)
 
+    @cached_property
+    def default_point(self) -> dict[str, Any] | None:
+        """The plain default as a point of the space; None where it lies outside."""
+        return self.search_space.project(self._plain_default)
+
+    @cached_property
+    def _plain_default(self) -> dict[str, Any]:
+        return self.base_config.model_dump(mode="json")
+
+    @cached_property
+    def first_points(self) -> tuple[dict[str, Any], ...]:
+        """The points of the space that are tried first: the plain default, then `first`; without repeats.
+
+        A point that lies outside the space is left out: only `study_spec` knows whether its author asked for it.
+        """
+        points: list[dict[str, Any]] = []
+        for changes in ({}, *self.first):
+            point = self.search_space.project({**self._plain_default, **changes})
+            if point is not None and point not in points:
+                points.append(point)
+        return tuple(points)
+
     def trial_settings(self, settings: Mapping[str, Any], seed: int, epochs: int) -> dict[str, Any]:
         """The full settings of a trial of up to `epochs`, as plain JSON values."""
         chosen = {**self.config, **settings, "epochs": epochs, "seed": seed}
@@ -140,6 +168,7 @@ class StudySpec(_Section):
         """The spec as plain JSON values with nothing left to look up: the space written out, the rungs fixed."""
         record = self.model_dump(mode="json")
         record["space"] = space_to_mapping(self.search_space)
+        record["first"] = [dict(point) for point in self.first_points]
         record["scheduler"] |= {"rungs": list(self.milestones), "grace_period": None}
         return record
 
@@ -161,6 +190,7 @@ def study_spec(mapping: Mapping[str, Any]) -> StudySpec:
     except (SpaceError, ConfigError) as error:
         raise SpecError(str(error)) from None
     _check_rungs(spec)
+    _check_first(spec)
     return spec
 
 
@@ -249,6 +279,19 @@ def _check_space(spec: StudySpec) -> None:
                 trial_config({**spec.config, "epochs": spec.epochs, name: value})
             except ConfigError as error:
                 raise SpecError(f"space, {name!r}: {error}") from None
+
+
+def _check_first(spec: StudySpec) -> None:
+    """Points that were asked for must lie in the space; the built-in ones may lie outside of one."""
+    if "first" not in spec.model_fields_set:
+        return
+    default = spec.base_config.model_dump(mode="json")
+    for changes in spec.first:
+        for name in changes:
+            if name not in spec.search_space.names:
+                raise SpecError(unknown_name("setting in 'first':", name, spec.search_space.names))
+        if spec.search_space.project({**default, **changes}) is None:
+            raise SpecError(f"'first': {dict(changes)} lies outside the space")
 
 
 def _check_rungs(spec: StudySpec) -> None:

@@ -57,9 +57,7 @@ def suggested(trial: int, **settings: Any) -> TrialSuggested:
     return TrialSuggested(START + trial, trial, settings, seed=100 + trial, source="random")
 
 
-def reported(
-    trial: int, epoch: int, accuracy: float, action: Action = "continue", attempt: int = 1
-) -> EpochReported:
+def reported(trial: int, epoch: int, accuracy: float, action: Action = "continue", attempt: int = 1) -> EpochReported:
     metrics = {
         "val_acc": accuracy,
         "val_loss": float("nan") if action == "diverge" else 1.0 - accuracy,
@@ -84,10 +82,7 @@ def small_events() -> list[Event]:
         suggested(6, lr=0.6, gate="none"),
         suggested(7, lr=0.7, gate="none"),
         *(started(trial) for trial in (1, 2, 3, 4, 5, 6)),
-        *(
-            reported(1, epoch, 0.1 * epoch, "complete" if epoch == 9 else "continue")
-            for epoch in range(1, 10)
-        ),
+        *(reported(1, epoch, 0.1 * epoch, "complete" if epoch == 9 else "continue") for epoch in range(1, 10)),
         reported(2, 1, 0.3),
         reported(2, 2, 0.4),
         reported(2, 3, 0.35, "stop"),

@@ -87,9 +87,7 @@ def test_latex_compiles(tmp_path, table, nasty):
     if compiler is None:
         pytest.skip("neither pdflatex nor tectonic is installed: the LaTeX was not compiled")
     parts = "\n\n".join(str(export_table(each, "latex")) for each in (table, nasty))
-    document = (
-        f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{parts}\\end{{document}}\n"
-    )
+    document = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{parts}\\end{{document}}\n"
     (tmp_path / "table.tex").write_text(document)
     flags = ["-halt-on-error", "-interaction=nonstopmode"] if "pdflatex" in compiler else []
     subprocess.run([compiler, *flags, "table.tex"], cwd=tmp_path, check=True, capture_output=True)

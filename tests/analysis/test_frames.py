@@ -217,9 +217,7 @@ def test_studies_that_cannot_be_opened(tmp_path, write_study):
         open_study(tmp_path)
     with pytest.raises(SchemaUnknown, match="99"):
         open_study(write_study(b"", "new", {"schema": 99}))
-    for number, damaged in enumerate(
-        ([], {"schema": 1}, {"schema": 1, "spec": 3}, {"schema": 1, "spec": {}})
-    ):
+    for number, damaged in enumerate(([], {"schema": 1}, {"schema": 1, "spec": 3}, {"schema": 1, "spec": {}})):
         with pytest.raises(AnalysisError, match="damaged"):
             open_study(write_study(b"", f"damaged{number}", damaged))
 

@@ -28,9 +28,7 @@ def test_events_come_back_as_they_were_written(log, events):
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_file_and_nan_when_read(events):
-    diverged = next(
-        event for event in events if isinstance(event, EpochReported) and event.action == "diverge"
-    )
+    diverged = next(event for event in events if isinstance(event, EpochReported) and event.action == "diverge")
     line = json.dumps(event_to_record(diverged), allow_nan=False)
     again = event_from_record(json.loads(line))
     assert isinstance(again, EpochReported)

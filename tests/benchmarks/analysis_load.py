@@ -59,7 +59,7 @@ def write_study(folder: Path, trials: int, epochs: int) -> None:
     }
     header = {"schema": 1, "created": "2026-01-01T00:00:00+00:00", "base_config": {}, "spec": spec}
     (folder / "study.json").write_text(json.dumps(header))
-    curves = [list(curve(random.Random(number), epochs)) for number in range(DISTINCT)]  # noqa: S311
+    curves = [list(curve(random.Random(number), epochs)) for number in range(DISTINCT)]
     with log.open("wb") as file:
         file.write(header_line())
         for trial in range(1, trials + 1):
@@ -92,8 +92,7 @@ def main() -> None:
         size = (folder / LOG_FILE).stat().st_size
         command = [sys.executable, "-c", MEASURE, str(folder)]
         runs = [
-            json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            for _ in range(options.repeats)
+            json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(options.repeats)
         ]
     versions = f"Python {platform.python_version()}, pandas {pd.__version__}, pyarrow {pa.__version__}"
     lines = [
@@ -104,9 +103,7 @@ def main() -> None:
     ]
     for name in ("log", "frames", "best table"):
         seconds = [run[name] for run in runs]
-        lines.append(
-            f"  {name:10} {statistics.median(seconds):7.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
-        )
+        lines.append(f"  {name:10} {statistics.median(seconds):7.3f} ({min(seconds):.3f} to {max(seconds):.3f})")
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text("\n".join(lines) + "\n")
     print(OUTPUT.read_text(), end="")

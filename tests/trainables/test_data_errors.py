@@ -175,9 +175,7 @@ def test_cifar_offline_says_what_was_tried_and_where_to_put_the_files(
     data_dir = tmp_path / "new" / "downloads"
     archive = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}[kind]
     settings = config(kind, data_dir=str(data_dir))
-    assert_fails(
-        settings, f"unpack {archive} in {data_dir}", "https://www.cs.toronto.edu", "name resolution failed"
-    )
+    assert_fails(settings, f"unpack {archive} in {data_dir}", "https://www.cs.toronto.edu", "name resolution failed")
     assert list(data_dir.iterdir()) == []
 
 
@@ -193,6 +191,4 @@ def test_cifar_download_lands_in_the_data_folder(tmp_path: Path, monkeypatch: py
 
 def test_damaged_cifar_files_are_named(tmp_path: Path) -> None:
     cifar_files(tmp_path, "cifar10")  # not the published checksums
-    assert_fails(
-        config("cifar10", data_dir=str(tmp_path)), "cifar-10-batches-py", "damaged", "remove the folder"
-    )
+    assert_fails(config("cifar10", data_dir=str(tmp_path)), "cifar-10-batches-py", "damaged", "remove the folder")

@@ -33,9 +33,7 @@ def test_published_splits_are_nested_across_fractions() -> None:
 
 @pytest.mark.parametrize("fraction", [0.0009, 1e-9])
 def test_published_split_refuses_an_empty_validation_part(fraction: float) -> None:
-    with pytest.raises(
-        DataError, match=r"val_fraction .* of 1000 samples leaves one part of the split empty"
-    ):
+    with pytest.raises(DataError, match=r"val_fraction .* of 1000 samples leaves one part of the split empty"):
         published_split(LABELS, fraction, seed=0)
 
 

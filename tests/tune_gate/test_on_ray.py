@@ -18,6 +18,7 @@ from analysis.trials import fold_trials
 from tests.tune_gate.test_search import essence
 from tune_gate.api import launch, resume
 from tune_gate.budget import extend_study, plan_extension
+from tune_gate.errors import Misuse
 from tune_gate.lock import current_holder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,38 @@ def test_a_search_with_two_workers_ends_with_every_trial_and_a_table(tmp_path: P
     assert set(trials["state"]) <= {"completed", "stopped"}
     assert {path.name for path in outcome.written} == {"best.csv", "best.md", "best-config.yaml"}
     assert current_holder(tmp_path / "study") is None
+
+
+def test_a_real_search_on_digits_trains_and_keeps_checkpoints(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    outcome = launch({"trials": 2, "epochs": 2, "scheduler": {"kind": "full"}}, folder)
+    epochs = outcome.study.epochs
+    assert outcome.ended == "finished"
+    assert len(epochs) == 4
+    assert epochs["val_acc"].between(0.0, 1.0).all()
+    assert {"val_gate_loss", "gate_mean", "gate_q50", "lr", "lr_gate", "images_per_second"} <= set(epochs.columns)
+    assert {path.name for path in (folder / "trials" / "0001").iterdir()} == {
+        "best.pt",
+        "epoch-0001.pt",
+        "epoch-0002.pt",
+    }
+
+
+def test_data_that_cannot_be_read_stop_the_launch_and_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="no/such"):
+        launch({"trials": 2, "epochs": 2, "config": {"data": "npz:no/such.npz"}}, tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_request_that_no_node_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="no node of the cluster can hold a trial of 1 CPUs and 1 GPUs"):
+        launch(spec("CurveTrainable", resources={"gpus": 1.0, "local_gpus": 0}), tmp_path / "study")
+
+
+def test_fractions_of_a_gpu_are_shared(tmp_path: Path) -> None:
+    resources = {"cpus": 0.5, "gpus": 0.5, "local_cpus": 2, "local_gpus": 1}
+    outcome = launch(spec("CurveTrainable", resources=resources), tmp_path / "study")
+    assert outcome.ended == "finished"
 
 
 def test_a_driver_that_dies_is_replaced_and_the_study_is_the_same(
