@@ -21,6 +21,9 @@ from trainables.training import TrainingRun, blank_run, start_run
 FORMAT = 1
 
 BEST = "best.pt"
+#: Settings in which a run may differ from the one it goes on from: where the data lie, and how long it is to be.
+_MAY_DIFFER = ("data_dir", "epochs")
+
 _NAME = re.compile(r"epoch-(\d+)\.pt")
 
 
@@ -95,12 +98,18 @@ class CheckpointFolder:
         """
         if run.best_epoch == run.epoch:
             save_run(run, self.path / BEST)
-        if run.epoch % self.every and run.epoch != run.config.epochs:
-            return
-        save_run(run, self.path / f"epoch-{run.epoch:04d}.pt")
+        if run.epoch % self.every == 0 or run.epoch == run.config.epochs:
+            self.save_state(run)
+
+    def save_state(self, run: TrainingRun) -> None:
+        """Save `run` whether its epoch is due or not."""
+        save_run(run, self._path_of(run))
         kept = list(self.newest_first(run.epoch))[: self.keep]
         for path in set(self.newest_first()).difference(kept):
             path.unlink(missing_ok=True)
+
+    def _path_of(self, run: TrainingRun) -> Path:
+        return self.path / f"epoch-{run.epoch:04d}.pt"
 
     def newest_first(self, up_to: int | None = None) -> Iterator[Path]:
         """The checkpoints of epochs up to `up_to`, the newest first."""
@@ -118,7 +127,7 @@ class CheckpointFolder:
             CheckpointError: a checkpoint is whole but was made with other settings: it is not this run's folder.
             DataError, ConfigError: the data or the settings cannot be used.
         """
-        passed_over = []
+        passed_over: list[str] = []
         for path in self.newest_first(up_to):
             try:
                 state = _read(path)
@@ -136,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint at {path}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read a checkpoint from {path}: {error.strerror or error}") from None
-    except Exception as error:  # noqa: BLE001  a damaged archive raises anything, from KeyError to UnpicklingError
+    except Exception as error:
         # What torch says about it is long, and advises to load the file unsafely.
         raise CheckpointError(f"{path} is damaged, or is no checkpoint ({type(error).__name__})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -147,7 +156,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _restore(state: dict[str, Any], path: Path, config: TrialConfig, device: Device) -> TrainingRun:
     """The run that `state`, the content of `path`, describes, to go on under `config`."""
     for name, value in config.model_dump(mode="json").items():
-        if name != "data_dir" and state["config"].get(name) != value:
+        if name not in _MAY_DIFFER and state["config"].get(name) != value:
             raise CheckpointError(
                 f"{path} was made with {name} {state['config'].get(name)!r}, not {value!r}; it cannot go on from there"
             )

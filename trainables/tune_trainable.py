@@ -39,8 +39,14 @@ class GatedResNetTrainable(tune.Trainable):
         )
         self._reports = train(self._run)
 
+    def cleanup(self) -> None:
+        """Save what was trained since the last checkpoint: the trial may go on one day."""
+        if self._run.epoch % self._folder.every and self._run.epoch != self._run.config.epochs:
+            self._folder.save_state(self._run)
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up another trial in the same process."""
+        self.cleanup()
         self.setup(new_config)
         return True
 

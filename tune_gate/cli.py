@@ -16,6 +16,7 @@ from rich.live import Live
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
+from tune_gate import cli_train
 from tune_gate.display import best_table_view, status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.spec import load_spec, parse_change
@@ -172,6 +173,9 @@ def export(
         _write(config_yaml(opened, _trial_number(config_of)), output)
     else:
         _write(export_table(best_table(opened, top), fmt), output)
+
+
+cli_train.register(app)
 
 
 def main() -> None:

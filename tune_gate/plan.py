@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_gate.progress import duration
+from tune_gate.schedulers import survivors_of
 from tune_gate.spec import StudySpec
 
 
@@ -42,11 +43,8 @@ def rung_plan(spec: StudySpec) -> list[RungPlan]:
 
 
 def _expected_survivors(trials: float, reduction_factor: int) -> float:
-    """Of `trials` in random order, how many rank among the best max(1, n // eta) of the n so far: the sum of
-    max(1, n // eta) / n.
-    """
-    count = round(trials)
-    return sum(max(1, n // reduction_factor) / n for n in range(1, count + 1))
+    """Of `trials` that arrive in random order, how many pass: the n-th with the share of survivors among n."""
+    return sum(survivors_of(n, reduction_factor) / n for n in range(1, round(trials) + 1))
 
 
 def plan_view(spec: StudySpec) -> Group:

@@ -65,15 +65,21 @@ class _Rung:
     def standing(self, value: float) -> RungEntry:
         """Where `value` would stand among the values here; equal values share the better rank.
 
-        The best 1/eta go on, and at least one does: asynchronous successive halving (Li et al., "A System for Massively
-        Parallel Hyperparameter Tuning", 2020) in its stopping form, where a trial is judged once, against those
-        that came before it.
+        The best 1/eta go on: asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter
+        Tuning", 2020) in its stopping form, where a trial is judged once, against those that came before it. Until a
+        rung has seen eta values there is no best 1/eta, and all go on: to stop the second trial because the first was
+        luckier by a hair would be to toss a coin.
         """
         peers = len(self.ascending) + 1
-        survivors = max(1, peers // self.reduction_factor)
+        survivors = survivors_of(peers, self.reduction_factor)
         rank = peers - bisect_right(self.ascending, value)
         cutoff = sorted([*self.ascending[-survivors:], value], reverse=True)[survivors - 1]
         return RungEntry(self.milestone, value, cutoff, rank, peers, survivors)
+
+
+def survivors_of(peers: int, reduction_factor: int) -> int:
+    """How many of so many trials at a rung go on."""
+    return peers // reduction_factor or peers
 
 
 class SuccessiveHalving:
