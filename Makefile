@@ -2,7 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all faults lint
 
 demo: $(VENV)/ready
 	$(VENV)/bin/tune-gate launch
@@ -12,6 +12,9 @@ test: $(if $(filter $(VENV)/%,$(PYTHON)),$(VENV)/ready)
 
 test-all: $(VENV)/ready
 	$(PYTHON) -m pytest
+
+faults: $(VENV)/ready
+	$(PYTHON) -m tests.faults.campaign --kills 200 --report tests/faults/REPORT.md
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

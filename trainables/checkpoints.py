@@ -138,19 +138,36 @@ class CheckpointFolder:
         return start_run(config, device), passed_over
 
 
+def holds_run(path: Path) -> bool:
+    """Whether `path` is a checkpoint of ours, of this version, and not weights from elsewhere.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    return _is_ours(_load(path))
+
+
 def _read(path: Path) -> dict[str, Any]:
+    state = _load(path)
+    if not _is_ours(state):
+        raise CheckpointError(f"{path} is no checkpoint of this version of tune-gate")
+    return dict(state)
+
+
+def _is_ours(state: Any) -> bool:
+    return isinstance(state, dict) and state.get("format") == FORMAT
+
+
+def _load(path: Path) -> Any:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {path}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read a checkpoint from {path}: {error.strerror or error}") from None
-    except Exception as error:
+    except Exception as error:  # a damaged archive raises anything, from KeyError to UnpicklingError
         # What torch says about it is long, and advises to load the file unsafely.
         raise CheckpointError(f"{path} is damaged, or is no checkpoint ({type(error).__name__})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of this version of tune-gate")
-    return state
 
 
 def _restore(state: dict[str, Any], path: Path, config: TrialConfig, device: Device) -> TrainingRun:

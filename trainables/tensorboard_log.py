@@ -1,38 +1,47 @@
-"""A run as TensorBoard shows it: a curve per metric, and the histogram of g."""
+"""What TensorBoard shows of a run: one scalar per metric and the histogram of g, epoch by epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from trainables.training import EpochReport, Evaluation
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+#: Metrics of the optimisation, not of the result; TensorBoard groups what shares the part before the slash.
+_GROUPS = {"lr": "rates", "lr_gate": "rates", "seconds": "time", "images_per_second": "time"}
+
 
 class TensorBoardLog:
-    """Event files for TensorBoard, flushed after each epoch and closed with the block.
+    """Event files that are complete after each epoch, whatever happens next."""
 
-    Args:
-        path: the folder of the event files.
-        epoch: epochs done before; what an earlier session wrote beyond it is hidden.
-    """
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
 
-    def __init__(self, path: Path, epoch: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  slow to import
-
-        self._writer = SummaryWriter(str(path), purge_step=epoch + 1)
-
-    def write(self, report: EpochReport, validation: Evaluation | None) -> None:
-        """The numbers of an epoch, and the distribution of g over the validation images."""
+    def add(self, report: EpochReport, validation: Evaluation | None) -> None:
+        """Write an epoch's metrics, and g over the validation images where there is a gate, at step `report.epoch`."""
         for name, value in report.metrics().items():
-            self._writer.add_scalar(name, value, report.epoch)
+            self._writer.add_scalar(f"{_GROUPS.get(name, 'metrics')}/{name}", value, report.epoch)
         if validation is not None and validation.g is not None:
-            self._writer.add_histogram("g", validation.g, report.epoch)
+            finite = validation.g[validation.g.isfinite()]  # TensorBoard refuses a histogram of NaN, and of nothing
+            if len(finite):
+                self._writer.add_histogram("gate/g", finite.numpy(), report.epoch)
         self._writer.flush()
 
-    def __enter__(self) -> TensorBoardLog:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close()
+@contextmanager
+def open_tensorboard(folder: Path, done: int) -> Iterator[TensorBoardLog]:
+    """A log in `folder` for the epochs after `done`; what earlier sessions logged of those epochs is void.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    # tensorboard takes a second to import, and searches do without it
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+    with SummaryWriter(str(folder), purge_step=done + 1 if done else None) as writer:
+        yield TensorBoardLog(writer)

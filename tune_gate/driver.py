@@ -95,6 +95,7 @@ def _ray(spec: StudySpec) -> Iterator[None]:
 
     Ray installs handlers of its own for SIGTERM, so ours are put back.
     """
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # Ray waits a minute for a head that is dead
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     ray.init(
         num_cpus=spec.resources.local_cpus or len(os.sched_getaffinity(0)),

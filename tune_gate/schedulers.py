@@ -65,10 +65,10 @@ class _Rung:
     def standing(self, value: float) -> RungEntry:
         """Where `value` would stand among the values here; equal values share the better rank.
 
-        The best 1/eta go on: asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter
-        Tuning", 2020) in its stopping form, where a trial is judged once, against those that came before it. Until a
-        rung has seen eta values there is no best 1/eta, and all go on: to stop the second trial because the first was
-        luckier by a hair would be to toss a coin.
+        The best 1/eta go on: asynchronous successive halving (Li et al., "A System for Massively Parallel
+        Hyperparameter Tuning", 2020) in its stopping form, where a trial is judged once, against those that came before
+        it. Until a rung has seen eta values there is no best 1/eta, and all go on: to stop the second trial because the
+        first was luckier by a hair would be to toss a coin.
         """
         peers = len(self.ascending) + 1
         survivors = survivors_of(peers, self.reduction_factor)

@@ -78,13 +78,15 @@ class Cluster:
 
 
 def essence(events: list[Event]) -> list[dict[str, Any]]:
-    """The log without what a restart adds: sessions, attempts and times."""
+    """The log without what a restart adds: sessions, attempts and times, and that a trial was to go on later."""
     kept = []
     for event in events:
         if isinstance(event, TrialSuggested | EpochReported):
             record = event_to_record(event)
             record.pop("time")
             record.pop("attempt", None)
+            if record.get("action") == "interrupt":
+                record["action"] = "continue"
             kept.append(record)
     return kept
 
