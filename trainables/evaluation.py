@@ -45,7 +45,7 @@ def evaluate_checkpoint(path: Path, settings: Mapping[str, Any], device: Device)
     config, model, data = _own(path, settings) if holds_run(path) else _published(path, settings)
     _check_fit(path, model, config, data)
     test = load_test_data(config)
-    model.to(device.torch)
+    model.to(device.place)
     return FinalEvaluation(config, test, evaluate(model, test, data, device))
 
 
@@ -74,7 +74,7 @@ def _published(path: Path, settings: Mapping[str, Any]) -> tuple[TrialConfig, Ga
 
 def _check_fit(path: Path, model: GatedResNet, config: TrialConfig, data: SearchData) -> None:
     has = data.train.images.shape[1], len(data.classes)
-    wants = model.trunk.stem.conv.in_channels, model.trunk.classifier.out_features
+    wants = model.trunk.channels, model.trunk.classes
     if has != wants:
         raise CheckpointError(
             f"{path} takes images of {wants[0]} channel(s) and {wants[1]} classes, "

@@ -123,6 +123,7 @@ class Trunk(nn.Module):
         self.stage3_last = block(high, STAGE_PLANES[2], 1)
         self.classifier = nn.Linear(high, classes)
         self.features = high
+        self.channels, self.classes = channels, classes
 
     def shallow_map(self, images: torch.Tensor) -> torch.Tensor:
         """o1: the output (B, d, H/4, W/4) of the first block of stage 3 for images (B, channels, H, W)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +18,9 @@ from analysis.files import write_atomic
 from trainables.config import PRESETS, TrialConfig, trial_config
 from tune_gate.display import stdout_console
 from tune_gate.errors import Misuse, SearchFailed
-from tune_gate.study_dir import free_folder
 
 if TYPE_CHECKING:
+    from trainables.evaluation import FinalEvaluation
     from trainables.training import EpochReport
 
 INTERRUPTED = 130
@@ -42,21 +42,40 @@ def train(
     directory: Annotated[Path | None, typer.Option("--dir", help="The run's folder; new or empty.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --dir.")] = False,  # noqa: FBT002
     device: Device = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Checkpoints kept, beside the best.")] = 2,
 ) -> None:
     """Train one configuration, with checkpoints, TensorBoard logs, and g per validation image."""
-    from trainables.standalone import RunFolder, begin_run, record_run  # noqa: PLC0415  torch is slow to import
+    # torch is slow to import
+    from trainables.checkpoints import CheckpointFolder  # noqa: PLC0415
+    from trainables.data import check_data  # noqa: PLC0415
+    from trainables.standalone import (  # noqa: PLC0415
+        empty_folder,
+        folder_of_run,
+        new_folder,
+        pick_device,
+        read_settings,
+        record_run,
+        write_settings,
+    )
 
     options = settings_of(context.args)
+    where = pick_device(device, threads)
     if resume:
         if directory is None or options or config is not None or preset is not None:
             raise Misuse("--resume goes on with the run in --dir as it was begun; give --dir and no settings")
-        folder = RunFolder(directory)
+        folder, settings = folder_of_run(directory)
     else:
-        settings = trial_config({**({"preset": preset} if preset else {}), **_file_settings(config), **options})
-        name = f"{settings.data.partition(':')[0]}-resnet{settings.depth}"
-        folder = begin_run(directory or free_folder(RUNS, name), settings)
+        given = {} if config is None else read_settings(config)
+        settings = trial_config({**({"preset": preset} if preset else {}), **given, **options})
+        check_data(settings)  # before a folder is made
+        folder = new_folder(settings, RUNS) if directory is None else empty_folder(directory)
+        write_settings(folder, settings)
     console = stdout_console()
-    last = _show(record_run(folder, _device(device)), folder.config().epochs, console, folder.path)
+    run, passed_over = CheckpointFolder(folder.checkpoints).resume(settings, where)
+    for message in passed_over:
+        console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+    last = _show(record_run(run, folder, keep), settings.epochs, console, folder.path)
     if last is None:
         console.print(f"the run in {folder.path} was finished before", highlight=False, markup=False)
         return
@@ -66,60 +85,69 @@ def train(
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `train` or a search wrote.")],
-    data: Annotated[str | None, typer.Option("--data", help="Another data set than the checkpoint's.")] = None,
+    context: typer.Context,
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `train` or of a search, or published weights.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write g per test image, as CSV.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002
     device: Device = "auto",
 ) -> None:
     """Open the test split for a finished model, and say how right it is."""
-    from analysis.statistics import wilson_interval  # noqa: PLC0415
-    from trainables.standalone import g_table  # noqa: PLC0415
-    from trainables.testing import evaluate_checkpoint  # noqa: PLC0415
+    from trainables.evaluation import evaluate_checkpoint  # noqa: PLC0415
+    from trainables.standalone import g_csv, pick_device  # noqa: PLC0415
 
-    result = evaluate_checkpoint(checkpoint, _device(device), data)
-    measured = result.evaluation
-    low, high = wilson_interval(measured.accuracy, len(result.split))
-    record: dict[str, Any] = {
-        "test_acc": measured.accuracy,
-        "test_acc_low": float(low),
-        "test_acc_high": float(high),
-        "images": len(result.split),
-        "test_loss": measured.loss,
-        "epoch": result.saved.epoch,
-    }
-    if measured.g is not None:
-        record |= {
-            "shallow_acc": measured.shallow_accuracy,
-            "deep_acc": measured.deep_accuracy,
-            "gate_mean": measured.g.mean().item(),
-        }
+    final = evaluate_checkpoint(checkpoint, settings_of(context.args), pick_device(device, None))
+    record = _test_record(final)
     if output is not None:
-        if measured.g is None:
-            raise Misuse("a model without gate has no g to write")
-        write_atomic(output, g_table(result.split, measured))
+        write_atomic(output, g_csv(final.test.labels, final.result))
     if as_json:
         print(json.dumps(record, indent=2))  # noqa: T201
         return
     console = stdout_console()
-    console.print(
-        f"test accuracy {100 * measured.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}] "
-        f"on {len(result.split)} images, loss {measured.loss:.4f}, checkpoint of epoch {result.saved.epoch}",
-        highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
-    if measured.g is not None:
-        console.print(
-            f"exits: shallow {100 * measured.shallow_accuracy:.2f} %, deep {100 * measured.deep_accuracy:.2f} %, "
-            f"mixed {100 * measured.accuracy:.2f} %; mean g {measured.g.mean().item():.3f}",
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+    for line in _test_lines(record):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _test_record(final: FinalEvaluation) -> dict[str, Any]:
+    """The result on the test split, for `--json`."""
+    from analysis.statistics import wilson_interval  # noqa: PLC0415
+
+    result, images = final.result, len(final.test)
+    low, high = wilson_interval(result.accuracy, images)
+    record: dict[str, Any] = {
+        "test_acc": result.accuracy,
+        "test_acc_low": float(low),
+        "test_acc_high": float(high),
+        "images": images,
+        "test_loss": result.loss,
+    }
+    if result.g is not None:
+        record |= {
+            "shallow_acc": result.shallow_accuracy,
+            "deep_acc": result.deep_accuracy,
+            "gate_mean": result.g.mean().item(),
+        }
+    return record
+
+
+def _test_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """The same for a person."""
+    percent = {name: f"{100 * value:.2f}" for name, value in record.items() if "_acc" in name}
+    yield (
+        f"test accuracy {percent['test_acc']} % [{percent['test_acc_low']}, {percent['test_acc_high']}] "
+        f"on {record['images']} images, loss {record['test_loss']:.4f}"
+    )
+    if "gate_mean" in record:
+        yield (
+            f"exits: shallow {percent['shallow_acc']} %, deep {percent['deep_acc']} %, mixed {percent['test_acc']} %; "
+            f"mean g {record['gate_mean']:.3f}"
+        )
 
 
 def register(app: typer.Typer) -> None:
     """Add the two commands to the command line."""
     loose = {"allow_extra_args": True, "ignore_unknown_options": True}  # every setting is an option
     app.command(context_settings=loose, epilog=_SETTINGS_HELP)(train)
-    app.command()(evaluate)
+    app.command(context_settings=loose, epilog=_SETTINGS_HELP)(evaluate)
 
 
 def settings_of(arguments: list[str]) -> dict[str, Any]:
@@ -145,31 +173,6 @@ def _value(name: str, text: str) -> Any:
     if name == "milestones" and not text.startswith("["):
         text = f"[{text}]"
     return text if name in ("data", "data-dir", "baseline", "kappa") else yaml.safe_load(text)
-
-
-def _file_settings(path: Path | None) -> dict[str, Any]:
-    """The settings in a file: as `export --config-of` writes them, or a bare mapping."""
-    if path is None:
-        return {}
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Misuse(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise Misuse(f"{path} is not YAML") from None
-    if not isinstance(record, dict) or not isinstance(record.get("config", {}), dict):
-        raise Misuse(f"{path} is not a mapping of settings")
-    if "config" not in record:
-        return record
-    return {**record["config"], **{key: record[key] for key in ("epochs", "seed") if key in record}}
-
-
-def _device(name: str) -> Any:
-    from trainables.device import DEVICES  # noqa: PLC0415
-
-    if name not in DEVICES:
-        raise Misuse(f"unknown device {name!r}; known: {', '.join(DEVICES)}")
-    return DEVICES[name]()
 
 
 def _show(reports: Iterator[EpochReport], epochs: int, console: Console, folder: Path) -> EpochReport | None:
