@@ -43,7 +43,6 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --dir.")] = False,  # noqa: FBT002
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")] = None,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="Checkpoints kept, beside the best.")] = 2,
 ) -> None:
     """Train one configuration, with checkpoints, TensorBoard logs, and g per validation image."""
     # torch is slow to import
@@ -75,7 +74,7 @@ def train(
     run, passed_over = CheckpointFolder(folder.checkpoints).resume(settings, where)
     for message in passed_over:
         console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
-    last = _show(record_run(run, folder, keep), settings.epochs, console, folder.path)
+    last = _show(record_run(run, folder, keep=2), settings.epochs, console, folder.path)
     if last is None:
         console.print(f"the run in {folder.path} was finished before", highlight=False, markup=False)
         return
