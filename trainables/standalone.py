@@ -16,7 +16,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -178,7 +178,7 @@ def _flattened(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**content["config"], **{key: content[key] for key in ("seed", "epochs") if key in content}}
 
 
-def record_run(run: TrainingRun, folder: RunFolder, keep: int) -> Iterator[EpochReport]:
+def record_run(run: TrainingRun, folder: RunFolder, keep: int) -> Generator[EpochReport]:
     """Train on from where `run` stands; each report is on disk, with all that belongs to its epoch, when it comes.
 
     Close the iterator to leave early. An epoch in which the run diverges is recorded, but leaves no checkpoint.

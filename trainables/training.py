@@ -117,6 +117,8 @@ def blank_run(config: TrialConfig, device: Device) -> TrainingRun:
 def _assemble(
     config: TrialConfig, device: Device, make_model: Callable[[TrialConfig, int, int], GatedResNet]
 ) -> TrainingRun:
+    trunk_rate(config, 0)  # an unknown schedule shows here, not in the first epoch
+    gate_rate(config, 0)
     data = load_search_data(config).to(device.place)
     model = make_model(config, data.train.images.shape[1], len(data.classes))
     model.to(device.place)

@@ -19,7 +19,7 @@ from trainables.errors import TrainableError
 from tune_gate import cli_train
 from tune_gate.display import best_table_view, status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
-from tune_gate.spec import load_spec, parse_change
+from tune_gate.spec import load_spec, parse_change, study_spec, with_changes
 
 #: Exit codes: a failure, misuse, and an interruption as the shell reports one.
 FAILURE, MISUSE, INTERRUPTED = 1, 2, 130
@@ -101,7 +101,11 @@ def plan(
     from tune_gate.api import demo_spec  # noqa: PLC0415
     from tune_gate.plan import plan_view  # noqa: PLC0415
 
-    spec = load_spec(study, _changes(changes)) if study is not None else demo_spec()
+    changed = _changes(changes)
+    if study is not None:
+        spec = load_spec(study, changed)
+    else:
+        spec = study_spec(with_changes(demo_spec().model_dump(mode="json", exclude_unset=True), changed))
     stdout_console().print(plan_view(spec))
 
 
@@ -180,15 +184,16 @@ cli_train.register(app)
 
 def main() -> None:
     """Run the command line; every error a user can mend is one line."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    given = sys.argv[1:]
+    arguments = [argument for argument in given if argument != "--debug"] or ["--help"]
     try:
         code = app(arguments, prog_name="tune-gate", standalone_mode=False)
-    except Exception as error:  # noqa: BLE001  the boundary of the process
-        if len(arguments) < len(sys.argv) - 1:
-            traceback.print_exc()
-        code = _explain(error)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001  the boundary of the process
+        if "--debug" in given:
+            traceback.print_exc()
+        code = _explain(error)
     sys.exit(code or 0)
 
 
@@ -228,7 +233,7 @@ def _changes(texts: list[str] | None) -> dict[str, Any]:
 def _trial_number(text: str) -> Any:
     if text == "best":
         return "best"
-    if not text.isdigit():
+    if not text.isdecimal():
         raise Misuse(f"--config-of {text!r} is neither 'best' nor the number of a trial")
     return int(text)
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analysis.files import write_atomic
 from trainables.config import PRESETS, TrialConfig, trial_config
 from tune_gate.display import stdout_console
-from tune_gate.errors import Misuse, SearchFailed
+from tune_gate.errors import Misuse, SearchFailed, StudyLocked
+from tune_gate.lock import current_holder, hold
+from tune_gate.setting_options import CONTEXT_SETTINGS, with_settings
 
 if TYPE_CHECKING:
     from trainables.evaluation import FinalEvaluation
@@ -28,15 +29,18 @@ INTERRUPTED = 130
 #: Where runs go that are given no folder.
 RUNS = Path("runs")
 
-_SETTINGS_HELP = "Settings, as --NAME VALUE: " + ", ".join(
-    f"--{name.replace('_', '-')} {field.default}" for name, field in TrialConfig.model_fields.items()
-)
+#: Settings that `evaluate` takes: where the images are, and which model published weights are of.
+_TESTED = (
+    "data", "data_dir", "split", "split_seed", "val_fraction",
+    "depth", "block", "gate", "gate_input", "gate_hidden", "kappa",
+)  # fmt: skip
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
+@with_settings(TrialConfig.model_fields)
 def train(
-    context: typer.Context,
+    options: Mapping[str, Any],
     config: Annotated[Path | None, typer.Option("--config", help="A file that `export --config-of` wrote.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help=f"A base: {', '.join(PRESETS)}.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="The run's folder; new or empty.")] = None,
@@ -47,7 +51,6 @@ def train(
     """Train one configuration, with checkpoints, TensorBoard logs, and g per validation image."""
     # torch is slow to import
     from trainables.checkpoints import CheckpointFolder  # noqa: PLC0415
-    from trainables.data import check_data  # noqa: PLC0415
     from trainables.standalone import (  # noqa: PLC0415
         empty_folder,
         folder_of_run,
@@ -57,8 +60,8 @@ def train(
         record_run,
         write_settings,
     )
+    from trainables.training import start_run  # noqa: PLC0415
 
-    options = settings_of(context.args)
     where = pick_device(device, threads)
     if resume:
         if directory is None or options or config is not None or preset is not None:
@@ -67,14 +70,15 @@ def train(
     else:
         given = {} if config is None else read_settings(config)
         settings = trial_config({**({"preset": preset} if preset else {}), **given, **options})
-        check_data(settings)  # before a folder is made
+        start_run(settings, where)  # what is wrong shows before a folder is made
         folder = new_folder(settings, RUNS) if directory is None else empty_folder(directory)
         write_settings(folder, settings)
     console = stdout_console()
-    run, passed_over = CheckpointFolder(folder.checkpoints).resume(settings, where)
-    for message in passed_over:
-        console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
-    last = _show(record_run(run, folder, keep=2), settings.epochs, console, folder.path)
+    with _sole_writer(folder.path):
+        run, passed_over = CheckpointFolder(folder.checkpoints).resume(settings, where)
+        for message in passed_over:
+            console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+        last = _show(record_run(run, folder, keep=2), settings.epochs, console, folder.path)
     if last is None:
         console.print(f"the run in {folder.path} was finished before", highlight=False, markup=False)
         return
@@ -83,18 +87,22 @@ def train(
         raise SearchFailed(f"the run diverged at epoch {last.epoch}: lower lr or lr_gate")
 
 
+@with_settings(_TESTED)
 def evaluate(
-    context: typer.Context,
+    settings: Mapping[str, Any],
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `train` or of a search, or published weights.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write g per test image, as CSV.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002
     device: Device = "auto",
 ) -> None:
-    """Open the test split for a finished model, and say how right it is."""
+    """Open the test split for a finished model, and say how right it is.
+
+    A checkpoint knows its settings. The defaults of the model's settings below hold for published weights.
+    """
     from trainables.evaluation import evaluate_checkpoint  # noqa: PLC0415
     from trainables.standalone import g_csv, pick_device  # noqa: PLC0415
 
-    final = evaluate_checkpoint(checkpoint, settings_of(context.args), pick_device(device, None))
+    final = evaluate_checkpoint(checkpoint, settings, pick_device(device, None))
     record = _test_record(final)
     if output is not None:
         write_atomic(output, g_csv(final.test.labels, final.result))
@@ -144,40 +152,14 @@ def _test_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 def register(app: typer.Typer) -> None:
     """Add the two commands to the command line."""
-    loose = {"allow_extra_args": True, "ignore_unknown_options": True}  # every setting is an option
-    app.command(context_settings=loose, epilog=_SETTINGS_HELP)(train)
-    app.command(context_settings=loose, epilog=_SETTINGS_HELP)(evaluate)
+    app.command(context_settings=CONTEXT_SETTINGS)(train)
+    app.command(context_settings=CONTEXT_SETTINGS)(evaluate)
 
 
-def settings_of(arguments: list[str]) -> dict[str, Any]:
-    """`--lr 0.1 --gate-iters=3` as settings.
-
-    Raises:
-        Misuse: something is no option, or has no value.
-    """
-    settings: dict[str, Any] = {}
-    rest = iter(arguments)
-    for argument in rest:
-        if not argument.startswith("--"):
-            raise Misuse(f"{argument!r} is no option; settings are given as --NAME VALUE")
-        name, equals, value = argument.removeprefix("--").partition("=")
-        text = value if equals else next(rest, None)
-        if text is None:
-            raise Misuse(f"option --{name} needs a value")
-        settings[name.replace("-", "_")] = _value(name, text)
-    return settings
-
-
-def _value(name: str, text: str) -> Any:
-    if name == "milestones" and not text.startswith("["):
-        text = f"[{text}]"
-    return text if name in ("data", "data-dir", "baseline", "kappa") else yaml.safe_load(text)
-
-
-def _show(reports: Iterator[EpochReport], epochs: int, console: Console, folder: Path) -> EpochReport | None:
+def _show(reports: Generator[EpochReport], epochs: int, console: Console, folder: Path) -> EpochReport | None:
     """Show each report as it comes; the last one."""
     last = None
-    with _interruptible(folder, console), Progress(
+    with _interruptible(folder, console), closing(reports), Progress(
         TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[said]}"),
         TimeRemainingColumn(), console=console, disable=not console.is_terminal,
     ) as bar:  # fmt: skip
@@ -201,3 +183,15 @@ def _interruptible(folder: Path, console: Console) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _sole_writer(folder: Path) -> Iterator[None]:
+    """Two processes that went on with one run would write over each other."""
+    try:
+        with hold(folder):
+            yield
+    except StudyLocked:
+        raise Misuse(
+            f"{folder} is in use by {current_holder(folder) or 'another process'}; wait for it to end"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -38,15 +39,13 @@ class Holder:
 def current_holder(study: Path) -> Holder | None:
     """The living holder of `study`, or None."""
     path = study / LOCK_FILE
+    holder = _named_in(path)
+    if holder is None:
+        return None
     try:
-        text = path.read_text()
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
-    try:
-        holder = Holder(**json.loads(text))
-    except (ValueError, TypeError):
-        return None  # torn by a crash while it was written: nobody holds it
     alive = _process_lives(holder) if holder.host == socket.gethostname() else age < STALE_SECONDS
     return holder if alive else None
 
@@ -67,7 +66,8 @@ def hold(study: Path) -> Iterator[Holder]:
     finally:
         stop.set()
         beat.join()
-        (study / LOCK_FILE).unlink(missing_ok=True)
+        if _named_in(study / LOCK_FILE) == holder:  # after a long silence another host may have taken it over
+            (study / LOCK_FILE).unlink(missing_ok=True)
 
 
 def _acquire(study: Path) -> Holder:
@@ -76,27 +76,42 @@ def _acquire(study: Path) -> Holder:
     mine = study / f"{LOCK_FILE}.{me.host}.{me.pid}"
     mine.write_text(json.dumps(asdict(me)))
     try:
-        for _ in range(10):
-            try:
-                os.link(mine, path)  # atomic, on shared file systems as well: it fails where the lock exists
-            except FileExistsError:
-                _remove_if_dead(study, path)
-            else:
-                return me
-        raise StudyLocked(f"{study} is being fought over by several drivers; try again")
+        with _one_at_a_time(study):
+            holder = current_holder(study)
+            if holder is not None:
+                raise StudyLocked(
+                    f"{study} is in use by {holder}; `tune-gate stop {study}` ends that search in good order"
+                )
+            path.unlink(missing_ok=True)  # a dead holder's
+            os.link(mine, path)  # atomic, on shared file systems as well: it fails where the lock exists
+    except FileExistsError:
+        raise StudyLocked(f"{study} is being fought over by several drivers; try again") from None
+    else:
+        return me
     finally:
         mine.unlink(missing_ok=True)
 
 
-def _remove_if_dead(study: Path, path: Path) -> None:
-    holder = current_holder(study)
-    if holder is not None:
-        raise StudyLocked(f"{study} is in use by {holder}; `tune-gate stop {study}` ends that search in good order")
-    # Of several drivers that find the same dead lock only one renames it; the others find it gone.
-    grave = path.with_name(f"{LOCK_FILE}.dead.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(grave)
-        grave.unlink()
+@contextlib.contextmanager
+def _one_at_a_time(study: Path) -> Iterator[None]:
+    """Of several drivers that find a dead lock, the second must not remove what the first has put in its place."""
+    folder = os.open(study, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some shared file systems cannot; there it is the link alone that decides
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _named_in(path: Path) -> Holder | None:
+    """Whom the lock file names, dead or alive."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return None  # torn by a crash while it was written: nobody holds it
 
 
 def _heartbeat(path: Path, stop: threading.Event) -> None:

@@ -46,18 +46,24 @@ class Recorder:
 
     def append(self, event: Event) -> None:
         """Write `event`, make it last, and only then let the folds see it."""
-        self._write(json.dumps(event_to_record(event), separators=(",", ":"), allow_nan=False).encode() + b"\n")
-        if not self._may_wait(event):
-            self.sync()
+        line = json.dumps(event_to_record(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        start = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            _write_whole(self._file, line)
+            if not self._may_wait(event):
+                self._sync()
+        except OSError as error:  # whole or not at all: network file systems say only here that there is no room
+            os.ftruncate(self._file, start)
+            os.lseek(self._file, start, os.SEEK_SET)
+            raise self._failure(error) from error
         self._fold(event)
 
     def sync(self) -> None:
         """Return when everything written is on the disk."""
         try:
-            os.fdatasync(self._file)
+            self._sync()
         except OSError as error:
             raise self._failure(error) from error
-        self._synced = time.monotonic()
 
     def close(self) -> None:
         """Make the log last and let go of it; twice is once."""
@@ -76,6 +82,10 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _sync(self) -> None:
+        os.fdatasync(self._file)
+        self._synced = time.monotonic()
 
     def _fold(self, event: Event) -> None:
         for fold in self._folds:
@@ -97,29 +107,23 @@ class Recorder:
             os.ftruncate(file, whole)
             os.lseek(file, whole, os.SEEK_SET)
             if whole == 0:
-                os.write(file, header_line())
+                _write_whole(file, header_line())
             os.fdatasync(file)
         except OSError as error:
             os.close(file)
             raise self._failure(error) from error
         return file
 
-    def _write(self, line: bytes) -> None:
-        """Append `line` whole or not at all."""
-        start = os.lseek(self._file, 0, os.SEEK_CUR)
-        try:
-            written = 0
-            while written < len(line):
-                written += os.write(self._file, line[written:])
-        except OSError as error:
-            os.ftruncate(self._file, start)
-            os.lseek(self._file, start, os.SEEK_SET)
-            raise self._failure(error) from error
-
     def _failure(self, error: OSError) -> LogWriteError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return LogWriteError(f"no room left for the log {self._path}; make room, then resume: nothing is lost")
         return LogWriteError(f"cannot write the log {self._path}: {error.strerror}; nothing recorded is lost")
+
+
+def _write_whole(file: int, line: bytes) -> None:
+    written = 0
+    while written < len(line):  # a disk that is filling up takes a part
+        written += os.write(file, line[written:])
 
 
 def _after_last_newline(file: int) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from search_spaces import SearchSpace, named_space, space_from_mapping, space_to_mapping
+from search_spaces import Int, LogInt, Parameter, SearchSpace, named_space, space_from_mapping, space_to_mapping
 from search_spaces.errors import SpaceError, unknown_name
 from trainables.config import TrialConfig, trial_config
 from trainables.errors import ConfigError
+from trainables.schedules import gate_rate, trunk_rate
 from tune_gate.errors import SpecError
 
 #: Settings that a search must not vary: they would compare trials on different data or at different lengths.
@@ -34,8 +36,19 @@ NOT_SEARCHABLE: Mapping[str, str] = {
 KNOWN_GOOD: tuple[Mapping[str, Any], ...] = ({"schedule": "cosine", "schedule_gate": "follow"},)
 
 
+#: Of a range of whole numbers, so many are tried on a trial before a search: not every depth exists.
+_WHOLE_NUMBERS_TRIED = 200
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool(cls, value: object) -> object:
+        if isinstance(value, bool):  # pydantic takes true for 1
+            raise ValueError("true and false are no value for it")
+        return value
 
 
 class SchedulerSettings(_Section):
@@ -75,8 +88,8 @@ class SamplerSettings(_Section):
 class ResourceSettings(_Section):
     """What one trial is given, and how many run at once."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1.0
-    gpus: Annotated[float, Field(ge=0)] = 0.0
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     concurrency: Annotated[int, Field(ge=1)] | None = None  # default: as many as the cluster holds
     local_cpus: Annotated[int, Field(ge=1)] | None = None  # of the Ray that we start here; default: the machine's
     local_gpus: Annotated[int, Field(ge=0)] | None = None
@@ -215,7 +228,7 @@ def parse_spec(text: str, source: str, changes: Mapping[str, Any] | None = None)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{source}{where} is not YAML: {getattr(error, 'problem', error)}") from None
+        raise SpecError(f"{source}{where} is not YAML: {getattr(error, 'problem', _words(error))}") from None
     if not isinstance(mapping or {}, dict):
         raise SpecError(f"{source} is not a mapping of settings (for example `trials: 16`)")
     try:
@@ -259,26 +272,44 @@ def parse_change(text: str) -> tuple[str, Any]:
         raise SpecError(f"--set {text!r}: the value is not YAML") from None
 
 
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _check_config(spec: StudySpec) -> None:
     for key in ("epochs", "seed"):
         if key in spec.config:
             raise SpecError(f"'config.{key}' belongs one level up: set '{key}' of the study")
-    _ = spec.base_config
+    _check_schedules(spec.base_config)
+
+
+def _check_schedules(config: TrialConfig) -> None:
+    trunk_rate(config, 0)
+    gate_rate(config, 0)
 
 
 def _check_space(spec: StudySpec) -> None:
-    """Try every end and every choice of every dimension on a trial."""
+    """Try every end and every choice of every dimension on a trial, and every whole number of a short range."""
     for parameter in spec.search_space.parameters:
         name = parameter.name
         if name in NOT_SEARCHABLE:
             raise SpecError(f"{name!r} cannot be searched: {NOT_SEARCHABLE[name]}")
         if name not in TrialConfig.model_fields:
             raise SpecError(unknown_name("setting in the space:", name, TrialConfig.model_fields))
-        for value in parameter.dimension.corners():
-            try:
-                trial_config({**spec.config, "epochs": spec.epochs, name: value})
-            except ConfigError as error:
-                raise SpecError(f"space, {name!r}: {error}") from None
+    for parameter, point in _trial_points(spec.search_space):
+        try:
+            _check_schedules(trial_config({**spec.config, "epochs": spec.epochs, **point}))
+        except ConfigError as error:
+            raise SpecError(f"space, {parameter.name!r}: {error}") from None
+
+
+def _trial_points(space: SearchSpace) -> Iterator[tuple[Parameter, Mapping[str, Any]]]:
+    parents = {parameter.condition.parent for parameter in space.parameters if parameter.condition is not None}
+    for parameter, point in space.corners():
+        yield parameter, point
+        if isinstance(parameter.dimension, Int | LogInt) and parameter.name not in parents:
+            for value in itertools.islice(parameter.dimension.finite(), _WHOLE_NUMBERS_TRIED):
+                yield parameter, {**point, parameter.name: value}
 
 
 def _check_first(spec: StudySpec) -> None:
@@ -313,7 +344,7 @@ def _check_rungs(spec: StudySpec) -> None:
 def _one_line(error: ValidationError) -> str:
     """The first problem of a pydantic error, with the key's dotted name and, for an unknown key, the nearest one."""
     problem = error.errors()[0]
-    where = [str(part) for part in problem["loc"]]
+    where = [str(part) for part in problem["loc"] if "[" not in str(part)]  # `dict[str,any]` is pydantic's own word
     dotted = ".".join(where)
     if problem["type"] == "extra_forbidden":
         section: Any = StudySpec
@@ -322,5 +353,5 @@ def _one_line(error: ValidationError) -> str:
         return unknown_name("key", where[-1], section.model_fields) + (
             f" (in {'.'.join(where[:-1])!r})" if where[:-1] else ""
         )
-    message = problem["msg"]
+    message = problem["msg"].removeprefix("Value error, ")
     return f"{dotted!r}: {message[0].lower()}{message[1:]} (given: {problem['input']!r})"
