@@ -120,11 +120,9 @@ class TrialsFold:
 
 
 def _rewind(trial: Trial, report: EpochReported) -> None:
-    """Take back the reports that `report` replaces; a report that merely arrives twice cost nothing twice."""
+    """Take back the reports that `report` replaces."""
     for epoch in [epoch for epoch in trial.reports if epoch >= report.epoch]:
-        replaced = trial.reports.pop(epoch)
-        if replaced.attempt != report.attempt:
-            trial.redone_seconds += replaced.metrics.get("seconds", 0.0)
+        trial.redone_seconds += trial.reports.pop(epoch).metrics.get("seconds", 0.0)
 
 
 def fold_trials(events: Iterable[Event]) -> dict[int, Trial]:

@@ -11,8 +11,6 @@ import pytest
 import yaml
 
 from tune_gate import cli
-from tune_gate.cli_train import settings_of
-from tune_gate.errors import Misuse
 
 QUICK = ["--data", "digits", "--lr", "0.05", "--threads", "1"]
 
@@ -95,14 +93,3 @@ def test_misuse_is_one_line_and_leaves_nothing(
     assert says in error
     assert error.count("\n") == 1
     assert not Path("runs").exists()
-
-
-def test_settings_are_read_as_they_are_meant() -> None:
-    assert settings_of(["--lr", "1e-2", "--gate-iters=3", "--milestones", "133,200", "--kappa", "2020"]) == {
-        "lr": "1e-2",  # YAML calls it a text; the settings make it a number
-        "gate_iters": 3,
-        "milestones": [133, 200],
-        "kappa": "2020",
-    }
-    with pytest.raises(Misuse, match="needs a value"):
-        settings_of(["--lr"])

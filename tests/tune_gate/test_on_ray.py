@@ -93,6 +93,7 @@ def test_a_request_that_no_node_can_hold_is_refused(tmp_path: Path) -> None:
         launch(spec("CurveTrainable", resources={"gpus": 1.0, "local_gpus": 0}), tmp_path / "study")
 
 
+@pytest.mark.slow
 def test_fractions_of_a_gpu_are_shared(tmp_path: Path) -> None:
     resources = {"cpus": 0.5, "gpus": 0.5, "local_cpus": 2, "local_gpus": 1}
     outcome = launch(spec("CurveTrainable", resources=resources), tmp_path / "study")
@@ -122,6 +123,7 @@ def test_a_trial_that_raises_goes_on_from_its_checkpoint(tmp_path: Path, uninter
     assert essence(events) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, uninterrupted: list[dict[str, Any]]) -> None:
     folder = tmp_path / "study"
     launch(spec("KillsItsWorker", **one_at_a_time()), folder)
@@ -130,6 +132,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, uninterrupted: list
     assert essence(events) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_is_ended_and_goes_on(tmp_path: Path, uninterrupted: list[dict[str, Any]]) -> None:
     folder = tmp_path / "study"
     launch(spec("Hangs", **one_at_a_time(), failures={"silence": 15.0}), folder)
@@ -140,6 +143,7 @@ def test_a_trial_that_hangs_is_ended_and_goes_on(tmp_path: Path, uninterrupted: 
     assert essence(events) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_extended(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     launch(spec("CurveTrainable", trials=3), folder)
@@ -150,6 +154,7 @@ def test_a_finished_study_is_extended(tmp_path: Path) -> None:
     assert outcome.study.trials["epochs"].max() == 12
 
 
+@pytest.mark.slow
 def test_a_trial_that_always_raises_is_given_up(tmp_path: Path) -> None:
     outcome = launch(spec("RaisesAlways"), tmp_path / "study")
     states = outcome.study.trials.set_index("trial")["state"]
