@@ -21,7 +21,10 @@ class LogCorrupt(AnalysisError):  # noqa: N818
     """A complete line of the log is not a JSON object; nothing after it can be trusted."""
 
     def __init__(self, path: object, offset: int, why: str) -> None:
-        super().__init__(f"the log {path} is damaged at byte {offset}: {why}; restore the file from a backup")
+        super().__init__(
+            f"the log {path} is damaged at byte {offset}: {why}; restore the file from a backup, "
+            "or go on without that line: `tune-gate repair DIR`"
+        )
         self.offset = offset
 
 

@@ -163,7 +163,7 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint at {path}") from None
-    except OSError as error:
+    except (IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"cannot read a checkpoint from {path}: {error.strerror or error}") from None
     except Exception as error:  # a damaged archive raises anything, from KeyError to UnpicklingError
         # What torch says about it is long, and advises to load the file unsafely.

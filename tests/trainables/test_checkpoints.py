@@ -227,6 +227,7 @@ def test_a_baseline_that_is_gone_is_not_missed(tmp_path: Path) -> None:
     [
         (None, "there is no checkpoint at"),
         (b"", "is damaged, or is no checkpoint"),
+        (b"PK\x03\x04" + bytes(5000), "is damaged, or is no checkpoint"),
         (b"hello world" * 50, "is damaged, or is no checkpoint"),
     ],
 )
@@ -238,6 +239,15 @@ def test_an_unusable_file_is_one_line(content: bytes | None, message: str, tmp_p
         load_model(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_however_short_it_was_cut(copy: CheckpointFolder) -> None:
+    path = copy.path / "epoch-0004.pt"
+    whole = path.read_bytes()
+    for length in (1, 100, 5000, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match="is damaged"):
+            load_model(path)
 
 
 def test_a_folder_and_foreign_weights_are_no_checkpoints(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_nothing_is_written_over(tmp_path: Path, kind: str) -> None:
 
 def test_a_folder_that_cannot_be_made_is_misuse(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Misuse, match="cannot make the study .*: Not a directory"):
+    with pytest.raises(Misuse, match=r"cannot make the study .*: Not a directory"):
         create_study(study_spec({}), tmp_path / "file" / "study")
 
 
