@@ -97,12 +97,21 @@ def _no_gate(_config: TrialConfig, _features: int, _classes: int) -> None:
 GATES: dict[str, GateFactory] = {"entropy": _entropy_gate, "none": _no_gate}
 
 
+def check_gate(config: TrialConfig) -> None:
+    """See that there is a gate of the name that `config` gives.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if config.gate not in GATES:
+        raise ConfigError(unknown_name("gate", config.gate, GATES))
+
+
 def build_gate(config: TrialConfig, features: int, classes: int) -> Gate | None:
     """The gate that `config.gate` names, for `features` pooled features; None for a plain ResNet.
 
     Raises:
         ConfigError: no gate has that name.
     """
-    if config.gate not in GATES:
-        raise ConfigError(unknown_name("gate", config.gate, GATES))
+    check_gate(config)
     return GATES[config.gate](config, features, classes)

@@ -10,6 +10,7 @@ from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config
 from trainables.data import check_data
 from trainables.device import device_for
+from trainables.gates import check_gate
 from trainables.training import train
 from trainables.work import work_order
 
@@ -28,7 +29,9 @@ class GatedResNetTrainable(tune.Trainable):
         Raises:
             DataError, ConfigError: the data cannot be read, or the settings cannot be used.
         """
-        check_data(trial_config(settings))
+        config = trial_config(settings)
+        check_gate(config)
+        check_data(config)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take up the trial that `config`, a work order, describes."""

@@ -45,12 +45,20 @@ def drive(study: Path) -> None:
     spec = read_spec(study)
     with hold(study):
         (study / STOP_REQUEST).unlink(missing_ok=True)
-        trainable_class(spec.trainable).check(spec.trial_settings({}, spec.seed, spec.epochs))
+        _check_trials(spec)
         search = Search(spec, study)
         with _stop_on_signals(search), _ended_in_the_log(search):
             search.begin(socket.gethostname(), os.getpid(), versions())
             with _ray(spec):
                 run_on_ray(search, spec, study)
+
+
+def _check_trials(spec: StudySpec) -> None:
+    """Find out before anything is spent what would stop each trial, or those in some corner of the space."""
+    check = trainable_class(spec.trainable).check
+    corners = ((parameter.name, point[parameter.name]) for parameter, point in spec.search_space.corners())
+    for point in ({}, *({name: value} for name, value in corners if name == "gate")):
+        check(spec.trial_settings(point, spec.seed, spec.epochs))
 
 
 @contextlib.contextmanager

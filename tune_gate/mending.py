@@ -92,21 +92,21 @@ def mend(spec: StudySpec, lines: Sequence[Line]) -> Mended:
     its place is kept by a trial that failed, and its results, which belong to no settings, are left out.
     """
     unreadable = tuple(line.offset for line in lines if line.damaged)
-    senseless: set[int] = set()
+    refused: set[int] = set()
     while True:  # a fold that refused an event may be the worse for it, so all begin again without that event
-        mending = _Mending(spec, lines, senseless)
+        mending = _Mending(spec, lines, refused)
         mending.run()
-        if mending.senseless == senseless:
-            return Mended(
-                tuple(mending.kept), unreadable, tuple(sorted(senseless)), tuple(mending.redrawn), tuple(mending.lost)
-            )
-        senseless = mending.senseless
+        if mending.refused == refused:
+            break
+        refused = mending.refused
+    left_out = tuple(sorted({*refused, *mending.senseless}))
+    return Mended(tuple(mending.kept), unreadable, left_out, tuple(mending.redrawn), tuple(mending.lost))
 
 
 class _Mending:
     """One pass over the lines."""
 
-    def __init__(self, spec: StudySpec, lines: Sequence[Line], senseless: Iterable[int]) -> None:
+    def __init__(self, spec: StudySpec, lines: Sequence[Line], refused: Iterable[int]) -> None:
         self._spec = spec
         self._lines = lines
         self._suggested = {line.event.trial for line in lines if isinstance(line.event, TrialSuggested)}
@@ -119,7 +119,8 @@ class _Mending:
         self._folds: list[Fold] = [self._trials, self._sampler, build_scheduler(spec), DeathsFold()]
         self._time = 0.0  # of the last event
         self.kept: list[Line] = []
-        self.senseless = set(senseless)
+        self.refused = set(refused)  # offsets of events that a fold cannot take in
+        self.senseless: list[int] = []  # offsets of events of no trial, or of one that is lost
         self.redrawn: list[int] = []
         self.lost: list[int] = []
 
@@ -130,7 +131,7 @@ class _Mending:
                 self._damaged(line)
             elif line.event is None:
                 self.kept.append(line)  # of a later version, and not ours to drop
-            elif line.offset not in self.senseless:
+            elif line.offset not in self.refused:
                 self._event(line, line.event)
 
     @property
@@ -157,11 +158,13 @@ class _Mending:
             sensible = trial in self._trials.trials and trial not in self.lost
         else:
             sensible = True
-        if not sensible or not self._taken(event):
-            self.senseless.add(line.offset)
-            return
-        self._time = event.time
-        self.kept.append(line)
+        if not sensible:
+            self.senseless.append(line.offset)
+        elif not self._taken(event):
+            self.refused.add(line.offset)
+        else:
+            self._time = event.time
+            self.kept.append(line)
 
     def _fill(self, up_to: int, offset: int) -> None:
         """Keep the places of trials whose suggestions are lost. No number is larger than the log has lines: it is wrong

@@ -44,7 +44,16 @@ def repair_study(study: Path) -> Repair | None:
         data = b"".join([header_line(), *(line.data for line in mended.lines), encoded(warned)])
         try:
             os.link(path, kept)  # at no moment is there no log: the new one then takes the old one's first name
-            write_atomic(path, data)
+            _write_or_unlink(path, data, kept)
         except OSError as error:
             raise LogWriteError(f"cannot repair {path}: {error.strerror or error}; the old log is as it was") from error
     return Repair(mended, kept)
+
+
+def _write_or_unlink(path: Path, data: bytes, kept: Path) -> None:
+    """Write `data` to `path`; where that fails, `path` is as it was and needs no second name."""
+    try:
+        write_atomic(path, data)
+    except OSError:
+        kept.unlink()
+        raise

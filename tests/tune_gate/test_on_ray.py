@@ -88,6 +88,11 @@ def test_data_that_cannot_be_read_stop_the_launch_and_leave_nothing(tmp_path: Pa
     assert not (tmp_path / "study").exists()
 
 
+def test_an_unknown_gate_stops_the_launch(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="unknown gate 'entrpy'; did you mean 'entropy'"):
+        launch({"trials": 2, "epochs": 2, "config": {"gate": "entrpy"}}, tmp_path / "study")
+
+
 def test_a_request_that_no_node_can_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="no node of the cluster can hold a trial of 1 CPUs and 1 GPUs"):
         launch(spec("CurveTrainable", resources={"gpus": 1.0, "local_gpus": 0}), tmp_path / "study")
