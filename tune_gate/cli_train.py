@@ -175,14 +175,16 @@ def _show(reports: Generator[EpochReport], epochs: int, console: Console, folder
 @contextmanager
 def _interruptible(folder: Path, console: Console) -> Iterator[None]:
     """SIGTERM is Ctrl-C; either ends the run between two writes, and what was saved goes on later."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT by hand as well: a shell's background job is born deaf to it.
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except KeyboardInterrupt:
         console.print(f"interrupted; go on with: tune-gate train --resume --dir {folder}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

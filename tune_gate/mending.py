@@ -208,10 +208,10 @@ def _line(path: Path, number: int, offset: int, data: bytes) -> Line | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an event of a later version is kept, so nobody need know
-            event = next((event for _, event in decode_lines(path, data, LogPosition(offset, number))), None)
+            events = [event for _, event in decode_lines(path, data, LogPosition(offset, number))]
     except LogCorrupt:
         return Line(offset, data, damaged=True)
-    return None if number == 0 else Line(offset, data, event)
+    return None if number == 0 else Line(offset, data, events[0] if events else None)
 
 
 def _trial_of(line: Line) -> int | None:

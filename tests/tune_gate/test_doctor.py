@@ -30,6 +30,7 @@ from tune_gate.findings import Finding, examine
 GB = 10**9
 
 
+@pytest.mark.slow  # Ray is started
 def test_the_command_checks_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
     result = tune_gate("doctor", "--dir", tmp_path / "not" / "yet")
     lines = result.out.splitlines()
