@@ -43,6 +43,7 @@ class Trial:
     state: TrialState = "waiting"
     attempt: int = 0  # attempts begun
     failures: int = 0  # attempts since the last new epoch that failed or were lost
+    furthest: int = 0  # the last epoch ever reported; beyond `epoch` while epochs are done over
     reports: dict[int, EpochReported] = field(default_factory=dict)  # by epoch, ascending
     redone_seconds: float = 0.0  # spent on epochs that had to be trained again
     reason: str = ""  # why it failed
@@ -106,9 +107,10 @@ class TrialsFold:
                 pass
 
     def _report(self, trial: Trial, report: EpochReported) -> None:
-        if report.epoch > trial.epoch:
-            trial.failures = 0  # it got further than before: the next failure is a new one
-        else:
+        if report.epoch > trial.furthest:
+            trial.failures = 0  # it got further than ever before: the next failure is a new one
+            trial.furthest = report.epoch
+        if report.epoch <= trial.epoch:
             _rewind(trial, report)
         trial.reports[report.epoch] = report
         trial.state = _STATE_AFTER[report.action]

@@ -106,6 +106,7 @@ def _ray(spec: StudySpec) -> Iterator[None]:
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # Ray waits a minute for a head that is dead
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     ray.init(
+        address="local",  # never a cluster that happens to run here, or that RAY_ADDRESS names
         num_cpus=spec.resources.local_cpus or len(os.sched_getaffinity(0)),
         num_gpus=spec.resources.local_gpus,
         include_dashboard=False,

@@ -213,6 +213,19 @@ def test_progress_between_failures_starts_the_count_anew(spec: StudySpec, tmp_pa
     assert search.trials[1].state == "waiting"
 
 
+def test_epochs_done_over_are_no_progress(tmp_path: Path) -> None:
+    spec = study_spec({"trials": 2, "epochs": 9, "scheduler": {"kind": "full"}})
+    search = Search(spec, tmp_path)
+    for attempt in range(1, 4):
+        assignment = search.next_assignment()
+        assert assignment is not None
+        for epoch in (1, 2, 3):  # its checkpoints are gone: each attempt begins at the start
+            search.report(1, attempt, epoch, metrics_of(assignment.settings, epoch))
+        search.fail(1, attempt, "error", "ValueError: boom")
+    search.close()
+    assert search.trials[1].state == "failed"
+
+
 def test_a_report_of_an_attempt_that_was_given_up_decides_nothing(spec: StudySpec, tmp_path: Path) -> None:
     search = Search(spec, tmp_path)
     first = search.next_assignment()
