@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import AnalysisError, wilson_interval
+from analysis.statistics import EXACT_FLIPS, mean_interval, sign_flip_p
 
 
 # Newcombe (1998), Two-sided confidence intervals for the single proportion, table I, method 3
@@ -40,3 +44,43 @@ def test_arrays_and_missing_values():
 def test_out_of_range(fraction, confidence):
     with pytest.raises(AnalysisError):
         wilson_interval(fraction, 10, confidence)
+
+
+def test_the_t_interval_of_student_s_sleep_data():
+    # Student (1908): the ten differences between the two soporifics; mean 1.58, deviation 1.23
+    differences = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    found = mean_interval(differences)
+    assert (found.n, found.mean) == (10, pytest.approx(1.58))
+    assert found.deviation == pytest.approx(1.23, abs=0.005)
+    assert (found.low, found.high) == (pytest.approx(0.70, abs=0.005), pytest.approx(2.46, abs=0.005))
+
+
+def test_one_value_has_a_mean_and_no_interval():
+    one = mean_interval([0.5, np.nan])
+    assert (one.n, one.mean) == (1, 0.5)
+    assert np.isnan([one.deviation, one.low, one.high, one.standard_error]).all()
+    assert np.isnan([mean_interval([]).mean, mean_interval([]).standard_error]).all()
+
+
+def test_darwin_s_maize():
+    # Fisher (1935), section 21: of 2^15 flips, 863 have a sum as large as 314 and 863 as small, so p = 0.05267
+    eighths = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+    assert sign_flip_p(eighths) == pytest.approx(2 * 863 / 2**15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=9))
+def test_every_flip_is_counted(tenths):
+    differences = [value / 1000 for value in tenths]  # 0.1 + 0.2 and 0.3 must tie
+    flips = [abs(sum(s * v for s, v in zip(signs, tenths, strict=True))) for signs in
+             itertools.product((1, -1), repeat=len(tenths))]  # fmt: skip
+    assert sign_flip_p(differences) == sum(flip >= abs(sum(tenths)) for flip in flips) / len(flips)
+
+
+def test_many_differences_are_sampled_and_repeat_with_the_seed():
+    generator = np.random.default_rng(1)
+    exact = generator.normal(0.3, 1.0, EXACT_FLIPS)
+    assert sign_flip_p([*exact, 0.0], seed=3) == pytest.approx(sign_flip_p(exact), abs=0.005)
+    assert sign_flip_p([*exact, 0.0], seed=3) == sign_flip_p([*exact, 0.0], seed=3)
+    assert math.isnan(sign_flip_p([]))
+    assert sign_flip_p([0.0, 0.0]) == 1.0
