@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from analysis.configs import config_yaml
     from analysis.errors import AnalysisError, LogCorrupt, SchemaUnknown, StudyNotFound
+    from analysis.explanations import Explanation, why
     from analysis.export import EXPORTERS, export_table
     from analysis.files import write_atomic
     from analysis.log import read_log
     from analysis.names import UnknownName
+    from analysis.rungs import rung_entries
     from analysis.statistics import wilson_interval
     from analysis.study import Study, StudyHeader, list_studies, open_study
     from analysis.tables import BEST_TABLE_COLUMNS, best_table, best_trial
@@ -23,6 +25,7 @@ __all__ = [
     "BEST_TABLE_COLUMNS",
     "EXPORTERS",
     "AnalysisError",
+    "Explanation",
     "LogCorrupt",
     "SchemaUnknown",
     "Study",
@@ -36,6 +39,8 @@ __all__ = [
     "list_studies",
     "open_study",
     "read_log",
+    "rung_entries",
+    "why",
     "wilson_interval",
     "write_atomic",
 ]
@@ -47,9 +52,11 @@ _MODULES = {
     "files": ("write_atomic",),
     "log": ("read_log",),
     "names": ("UnknownName",),
+    "rungs": ("rung_entries",),
     "statistics": ("wilson_interval",),
     "study": ("Study", "StudyHeader", "list_studies", "open_study"),
     "tables": ("BEST_TABLE_COLUMNS", "best_table", "best_trial"),
+    "explanations": ("Explanation", "why"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

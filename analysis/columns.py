@@ -29,7 +29,14 @@ METRIC_PREFIX = "metrics."
 _BLOCK_BYTES = 64 << 20
 _PREFIXES = (b'{"event": "epoch",', b'{"event":"epoch",')
 _REQUIRED = ("time", "trial", "attempt", "epoch", "action")
-_RUNG_PARTS = {"milestone": "rung", "rank": "rung_rank", "peers": "rung_peers", "cutoff": "rung_cutoff"}
+_RUNG_PARTS = {
+    "milestone": "rung",
+    "value": "rung_value",
+    "cutoff": "rung_cutoff",
+    "rank": "rung_rank",
+    "peers": "rung_peers",
+    "survivors": "rung_survivors",
+}
 _RUNG = pa.struct(
     [
         ("milestone", pa.int64()),
@@ -66,12 +73,23 @@ class LogColumns:
     """What a log says once reports for an epoch e have replaced their trial's earlier ones of epoch >= e."""
 
     #: The standing reports by trial and epoch: offset (bytes, of the line in the log), time, trial, attempt,
-    #: epoch, action, rung, rung_rank, rung_peers, rung_cutoff, and a column `metrics.NAME` for each metric.
+    #: epoch, action, rung, rung_value, rung_cutoff, rung_rank, rung_peers, rung_survivors, and a column
+    #: `metrics.NAME` for each metric.
     reports: pd.DataFrame
+    #: The reports that were replaced, with the same columns, in the order of the log.
+    replaced: pd.DataFrame
     #: By trial: `epochs` and `seconds` spent on reports that were replaced.
     redone: pd.DataFrame
+    #: The events that are no reports, in the order of the log, each with its offset.
+    others: tuple[tuple[int, Event], ...]
     #: The trials by number, folded; their `reports` hold the last one only, without its metrics.
     trials: dict[int, Trial]
+
+    @property
+    def all_reports(self) -> pd.DataFrame:
+        """The standing and the replaced reports, in the order of the log."""
+        parts = [part for part in (self.reports, self.replaced) if len(part)] or [self.reports]
+        return pd.concat(parts).sort_values("offset", kind="stable", ignore_index=True)
 
 
 def read_columns(path: Path, size: int) -> LogColumns:
@@ -85,7 +103,8 @@ def read_columns(path: Path, size: int) -> LogColumns:
     known, later = _of_known_trials(reports, others), _earliest_later_epoch
     standing = (known["epoch"] < later(known)).to_numpy()
     kept = known[standing].sort_values(["trial", "epoch"], kind="stable", ignore_index=True)
-    return LogColumns(kept, _redone(known[~standing]), _fold(kept, others))
+    replaced = known[~standing]
+    return LogColumns(kept, replaced, _redone(replaced), tuple(others), _fold(kept, others))
 
 
 def _blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:

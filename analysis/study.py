@@ -38,7 +38,9 @@ class StudyHeader:
     metric: str  # maximised
     config: Mapping[str, Any]  # settings that the spec fixes
     space: tuple[str, ...]  # names of the searched settings, in the spec's order
+    scheduler: str  # kind of the scheduler; "full" stops nobody
     rungs: tuple[int, ...]  # epochs at which trials are compared
+    reduction_factor: int  # of so many trials at a rung, one goes on
     cpus: float  # of one trial
     gpus: float
     base_config: Mapping[str, Any]  # every setting of the plain default trial
@@ -172,7 +174,7 @@ def _header(file: Path, text: bytes) -> StudyHeader:
 
 def _read_header(record: Mapping[str, Any]) -> StudyHeader:
     spec = record["spec"]
-    resources = spec.get("resources", {})
+    resources, scheduler = spec.get("resources", {}), spec.get("scheduler", {})
     return StudyHeader(
         name=str(spec["name"]),
         seed=int(spec["seed"]),
@@ -181,7 +183,9 @@ def _read_header(record: Mapping[str, Any]) -> StudyHeader:
         metric=str(spec.get("metric", "val_acc")),
         config=dict(spec.get("config", {})),
         space=tuple(spec["space"].keys()),
-        rungs=tuple(int(rung) for rung in spec.get("scheduler", {}).get("rungs", ())),
+        scheduler=str(scheduler.get("kind", "full")),
+        rungs=tuple(int(rung) for rung in scheduler.get("rungs") or ()),
+        reduction_factor=int(scheduler.get("reduction_factor", 3)),
         cpus=float(resources.get("cpus", 1.0)),
         gpus=float(resources.get("gpus", 0.0)),
         base_config=dict(record["base_config"]),

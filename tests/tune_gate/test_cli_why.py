@@ -1,0 +1,91 @@
+"""`tune-gate why`: what it says agrees with what the scheduler decided."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import open_study, rung_entries, why
+from analysis.rungs import standing
+from tests.tune_gate.test_search import Cluster
+from tune_gate import cli
+from tune_gate.schedulers import SuccessiveHalving, build_scheduler
+from tune_gate.spec import study_spec
+from tune_gate.study_dir import create_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("studies") / "night"
+    spec = study_spec({"name": "night", "trials": 14, "epochs": 9, "sampler": {"kind": "random"}})
+    create_study(spec, folder)
+    Cluster(spec, folder, workers=3).run()
+    return folder
+
+
+def test_rung_entries_are_those_of_the_scheduler(folder: Path) -> None:
+    study = open_study(folder)
+    scheduler = build_scheduler(study_spec({"trials": 14, "epochs": 9}))
+    for event in study.events:
+        scheduler.apply(event)
+    entries = rung_entries(study)
+    assert [(count.milestone, count.reached) for count in scheduler.counts()] == [
+        (rung, (entries["rung"] == rung).sum()) for rung in (1, 3)
+    ]
+
+
+def test_the_peers_named_are_those_counted(folder: Path) -> None:
+    study = open_study(folder)
+    judgements = [judgement for trial in study.columns.trials for judgement in why(study, trial).judgements]
+    assert {judgement.action for judgement in judgements} >= {"stop", "continue"}
+    for judgement in judgements:
+        assert judgement.then.peers == len(judgement.peers) + 1
+        assert judgement.then.rank == 1 + sum(value > judgement.value for _, value in judgement.peers)
+        assert judgement.then.passes == (judgement.action != "stop")
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30), st.integers(2, 4))
+def test_a_standing_is_the_schedulers(values: list[int], reduction_factor: int) -> None:
+    scheduler = SuccessiveHalving("val_acc", 9, (3,), reduction_factor)
+    rung = scheduler._rungs[3]
+    for trial, value in enumerate(values[:-1]):
+        rung.add(trial, "continue", rung.standing(float(value)))
+    then, now = rung.standing(float(values[-1])), standing(values, values[-1], reduction_factor)
+    assert (now.rank, now.peers, now.survivors, now.cutoff) == (then.rank, then.peers, then.survivors, then.cutoff)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["tune-gate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    assert isinstance(raised.value.code, int)
+    return raised.value.code
+
+
+def test_every_trial_is_explained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for row in open_study(folder).trials.itertuples():
+        assert run(monkeypatch, "why", folder, row.trial) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"trial {row.trial} of night: {row.state}")
+        assert "rung 1" in said
+        assert "spent:" in said
+
+
+def test_as_json(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "why", folder, 1, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["judgements"][0]["then"].keys() == {"rank", "peers", "survivors", "cutoff"}
+
+
+def test_an_unknown_trial_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "why", folder, 99) == 2
+    assert "unknown trial '99'" in capsys.readouterr().err
