@@ -87,4 +87,5 @@ def _diverged(reports: pd.DataFrame, rungs: tuple[int, ...]) -> pd.DataFrame:
     """The reports of divergence, each at the first rung that its trial did not reach; without those beyond the last."""
     place = np.searchsorted(np.array(rungs, dtype="int64"), reports["epoch"].to_numpy())
     rung = np.array([*map(float, rungs), math.nan])[place]
-    return reports.assign(rung=rung, rung_value=FLOOR).loc[~np.isnan(rung)]
+    placed: pd.DataFrame = reports.assign(rung=rung, rung_value=FLOOR)
+    return placed[placed["rung"].notna()]
