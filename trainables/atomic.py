@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def take_place(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy of it where the file system knows no second names.
+
+    Raises:
+        OSError: `source` is missing, or there is no room; the old `target`, if any, is intact.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with whole_file(target) as file, source.open("rb") as content:
+            shutil.copyfileobj(content, file)
+    else:
+        temporary.replace(target)  # where both are one file already, POSIX has this do nothing
         temporary.unlink(missing_ok=True)
 
 

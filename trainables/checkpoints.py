@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
-from trainables.atomic import whole_file
+from trainables.atomic import take_place, whole_file
 from trainables.config import TrialConfig, trial_config
 from trainables.device import Device
 from trainables.errors import CheckpointError, ConfigError
@@ -23,6 +24,20 @@ FORMAT = 1
 BEST = "best.pt"
 #: Settings in which a run may differ from the one it goes on from: where the data lie, and how long it is to be.
 _MAY_DIFFER = ("data_dir", "epochs")
+
+#: What every checkpoint holds, and of which kind.
+_ENTRIES: Mapping[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "channels": int,
+    "classes": int,
+    "epoch": int,
+    "best_val_acc": float,
+    "best_epoch": int,
+    "generator": torch.Tensor,
+    "model": dict,
+    "trunk_optimizer": dict,
+    "gate_optimizer": (dict, NoneType),
+}
 
 _NAME = re.compile(r"epoch-(\d+)\.pt")
 
@@ -85,7 +100,12 @@ def load_model(path: Path) -> SavedModel:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFolder:
-    """The checkpoints of one run: the newest `keep`, one every `every` epochs, and the best on validation."""
+    """The checkpoints of one run: the newest `keep`, one every `every` epochs, and the best on validation.
+
+    Beside a state whose epoch is not the best lies the model that was the best by then (a second name of the best one,
+    as long as there is no better). An attempt that goes on from that state takes it up again, for what a lost attempt
+    did beyond was never reported, or is done over.
+    """
 
     path: Path
     every: int = 1
@@ -104,12 +124,27 @@ class CheckpointFolder:
     def save_state(self, run: TrainingRun) -> None:
         """Save `run` whether its epoch is due or not."""
         save_run(run, self._path_of(run))
+        if run.best_epoch != run.epoch and (self.path / BEST).exists():
+            take_place(self.path / BEST, self._best_by(run))
         kept = list(self.newest_first(run.epoch))[: self.keep]
         for path in set(self.newest_first()).difference(kept):
             path.unlink(missing_ok=True)
+            _best_beside(path).unlink(missing_ok=True)
 
     def _path_of(self, run: TrainingRun) -> Path:
         return self.path / f"epoch-{run.epoch:04d}.pt"
+
+    def _best_by(self, run: TrainingRun) -> Path:
+        """The model that was the best when `run`, which stands at a saved state, stood there first."""
+        return self._path_of(run) if run.best_epoch == run.epoch else _best_beside(self._path_of(run))
+
+    def _take_back_best(self, run: TrainingRun) -> None:
+        """Make the best model the one that was the best at the epoch from which `run` goes on."""
+        best, by_then = self.path / BEST, self._best_by(run)
+        if by_then.exists():
+            take_place(by_then, best)
+        elif best.exists() and not _is_of(best, run.best_epoch):
+            best.unlink()
 
     def newest_first(self, up_to: int | None = None) -> Iterator[Path]:
         """The checkpoints of epochs up to `up_to`, the newest first."""
@@ -134,7 +169,10 @@ class CheckpointFolder:
             except CheckpointError as error:
                 passed_over.append(str(error))
             else:
-                return _restore(state, path, config, device), passed_over
+                run = _restore(state, path, config, device)
+                self._take_back_best(run)
+                return run, passed_over
+        (self.path / BEST).unlink(missing_ok=True)
         return start_run(config, device), passed_over
 
 
@@ -151,7 +189,25 @@ def _read(path: Path) -> dict[str, Any]:
     state = _load(path)
     if not _is_ours(state):
         raise CheckpointError(f"{path} is no checkpoint of this version of tune-gate")
+    for name, kind in _ENTRIES.items():
+        if name not in state:
+            raise CheckpointError(f"{path} is damaged: it has no {name!r}")
+        if not isinstance(state[name], kind):
+            raise CheckpointError(f"{path} is damaged: its {name!r} is a {type(state[name]).__name__}")
     return dict(state)
+
+
+def _best_beside(path: Path) -> Path:
+    """The best model by the state at `path`, where that is another one."""
+    return path.with_name(f"best-by-{path.name}")
+
+
+def _is_of(path: Path, epoch: int) -> bool:
+    """Whether the checkpoint at `path` is whole and of `epoch`."""
+    try:
+        return bool(_read(path)["epoch"] == epoch)
+    except CheckpointError:
+        return False
 
 
 def _is_ours(state: Any) -> bool:

@@ -3,6 +3,7 @@
     TuneGateError
     ├── Misuse            the request cannot be carried out as it stands (exit code 2)
     │   ├── SpecError     study.yaml or --set is wrong
+    │   ├── LogUnfit      the log cannot be one of the study beside it
     │   ├── StudyExists   the folder already holds a study
     │   └── StudyLocked   another driver holds the study
     └── SearchFailed      the search ended before it was done (exit code 1); what was recorded is kept
@@ -24,6 +25,10 @@ class Misuse(TuneGateError):  # noqa: N818  reads as what it says
 
 class SpecError(Misuse):
     """A study's specification is wrong."""
+
+
+class LogUnfit(Misuse):
+    """The log holds what the study's specification cannot have given rise to."""
 
 
 class StudyExists(Misuse):

@@ -67,6 +67,11 @@ class GridSampler:
 
     def suggest(self, trial: int) -> Suggestion:
         """The `trial`-th point."""
+        if trial > len(self._points):
+            raise SpecError(
+                f"the grid has {len(self._points)} points and none for trial {trial}; if the log has a gap in the "
+                "numbers of its trials, `tune-gate repair DIR` closes it"
+            )
         return Suggestion(self._points[trial - 1], "grid")
 
     def apply(self, event: Event) -> None:

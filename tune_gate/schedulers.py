@@ -6,12 +6,14 @@ after a crash, replayed in virtual time, and audited.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from analysis.events import Action, BudgetExtended, EpochReported, Event, RungEntry
+from tune_gate.errors import LogUnfit
 from tune_gate.spec import StudySpec
 
 #: The metric of a trial that diverged: the worst that a validation accuracy can be.
@@ -43,7 +45,11 @@ class Scheduler(Protocol):
         """The decision on a report that is not in the log yet; changes nothing."""
 
     def apply(self, event: Event) -> None:
-        """Take one event of the log in."""
+        """Take one event of the log in.
+
+        Raises:
+            LogUnfit: it cannot be of the study that this scheduler was built for.
+        """
 
     def counts(self) -> list[RungCount]:
         """What each rung has seen so far, ascending."""
@@ -95,9 +101,10 @@ class SuccessiveHalving:
         """The decision on a report that is not in the log yet; changes nothing.
 
         A trial that was judged at this rung before (it was restarted from an earlier checkpoint) is not judged anew:
-        its peers have changed since, and the first decision was acted on.
+        its peers have changed since, and the first decision was acted on. A metric that is no finite number is a
+        divergence, whether or not the trainable calls it one.
         """
-        if metrics["diverged"]:
+        if metrics["diverged"] or not math.isfinite(metrics[self._metric]):
             return Decision("diverge")
         if epoch >= self._epochs:
             return Decision("complete")
@@ -124,10 +131,20 @@ class SuccessiveHalving:
             if rung is not None and event.trial not in rung.decided:
                 rung.add(event.trial, "diverge", rung.standing(FLOOR))
         elif event.rung is not None:
-            rung = self._rungs[event.rung.milestone]
+            rung = self._rung_of(event.trial, event.rung.milestone)
             if event.trial not in rung.decided:
                 # A search that was interrupted here has let the trial pass: it goes on when the search does.
                 rung.add(event.trial, "stop" if event.action == "stop" else "continue", event.rung)
+
+    def _rung_of(self, trial: int, milestone: int) -> _Rung:
+        try:
+            return self._rungs[milestone]
+        except KeyError:
+            raise LogUnfit(
+                f"the log has trial {trial} judged at rung {milestone}, and the study's rungs are "
+                f"{', '.join(map(str, self._rungs)) or 'none'}; is it the log of another study? "
+                "`tune-gate verify DIR` tells more"
+            ) from None
 
     def _extend(self, event: BudgetExtended) -> None:
         self._epochs = event.epochs

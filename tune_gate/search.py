@@ -29,6 +29,7 @@ from analysis.events import (
 from analysis.trials import Trial, TrialsFold
 from tune_gate.budget import current_budget
 from tune_gate.deaths import DeathsFold
+from tune_gate.errors import Misuse
 from tune_gate.recorder import Recorder
 from tune_gate.samplers import build_sampler, derived_seed
 from tune_gate.schedulers import build_scheduler
@@ -127,9 +128,17 @@ class Search:
 
         A report of an attempt that was given up (its worker was thought dead) decides nothing: its worker is told to
         stop.
+
+        Raises:
+            Misuse: the report lacks the study's metric.
         """
         if trial not in self._live or self.trials[trial].attempt != attempt:
             return "stop"
+        if self._spec.metric not in metrics:
+            raise Misuse(
+                f"trial {trial} reports no {self._spec.metric!r}; {self._spec.trainable} must report it each epoch"
+            )
+        metrics = {**metrics, "diverged": metrics.get("diverged", 0.0)}
         decision = self._scheduler.decide(trial, epoch, metrics)
         action: Action = "interrupt" if self._stopping and decision.action == "continue" else decision.action
         self._recorder.append(EpochReported(self._clock(), trial, attempt, epoch, dict(metrics), action, decision.rung))
@@ -153,9 +162,9 @@ class Search:
         self._recorder.append(Warned(self._clock(), message, trial))
 
     def _suggest(self) -> Trial | None:
-        number = len(self.trials) + 1
-        if number > self._budget.trials:
+        if len(self.trials) >= self._budget.trials:
             return None
+        number = 1 + max(self.trials, default=0)  # not their count: a log may have lost a number in the middle
         suggestion = self._sampler.suggest(number)
         settings = json.loads(json.dumps(suggestion.settings))  # as a reader of the log will see them: no tuples
         seed = derived_seed(self._spec.seed, "trial", number)

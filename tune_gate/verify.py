@@ -12,6 +12,7 @@ from analysis.log import LOG_FILE, LogPosition, decode_lines
 from analysis.trials import TrialsFold
 from tune_gate.attempt_audit import AttemptAudit
 from tune_gate.audits import Audit, BudgetAudit, DecisionAudit, SessionAudit, SuggestionAudit, Trials, sampling_changes
+from tune_gate.errors import LogUnfit
 from tune_gate.lock import current_holder
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import read_spec
@@ -107,6 +108,8 @@ def _see(audit: Audit, event: Event) -> Iterator[str]:
     """What `audit` says of `event`. A log that was tampered with can hold anything, and it must not end the audit."""
     try:
         yield from audit.see(event)
+    except LogUnfit as error:
+        yield str(error)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         yield f"{audit.name}: this {event.kind!r} event makes no sense ({type(error).__name__}: {error})"
 

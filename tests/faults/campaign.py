@@ -32,7 +32,7 @@ from analysis.events import EpochReported, Event, SessionStarted
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
 from tests.faults.traced import EPOCH_SECONDS, TRACE
-from tests.tune_gate.test_search import essence
+from tests.tune_gate.virtual_cluster import essence
 from tune_gate.lock import LOCK_FILE, current_holder
 from tune_gate.schedulers import build_scheduler
 from tune_gate.spec import study_spec

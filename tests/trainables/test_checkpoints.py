@@ -10,6 +10,7 @@ import pytest
 import torch
 from data_samples import npz_arrays, write_npz
 
+from trainables.atomic import take_place
 from trainables.checkpoints import BEST, CheckpointFolder, holds_run, load_model, load_run, save_run
 from trainables.config import TrialConfig, trial_config
 from trainables.device import cpu
@@ -164,7 +165,9 @@ def test_only_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     run = start_run(config(), cpu())
     for _ in train(run):
         folder.save(run)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, "epoch-0003.pt", "epoch-0004.pt"]
+    states = ["epoch-0003.pt", "epoch-0004.pt"]
+    beside = [f"best-by-{name}" for name in states if name != f"epoch-{run.best_epoch:04d}.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*beside, BEST, *states]
     best = load_model(tmp_path / BEST)
     assert (best.epoch, best.val_acc) == (run.best_epoch, run.best_val_acc)
 
@@ -182,6 +185,78 @@ def test_an_attempt_done_over_is_not_crowded_out_by_the_old_one(copy: Checkpoint
     train_to(run, 2)
     copy.save(run)
     assert [path.name for path in copy.newest_first()] == ["epoch-0002.pt", "epoch-0001.pt"]
+
+
+def play(folder: CheckpointFolder, run: TrainingRun, values: list[float]) -> None:
+    """Save `run` after epochs with these validation accuracies, without the training."""
+    for value in values:
+        run.epoch += 1
+        if value > run.best_val_acc:
+            run.best_val_acc, run.best_epoch = value, run.epoch
+        folder.save(run)
+
+
+@pytest.mark.parametrize(
+    ("every", "before", "up_to", "again"),
+    [
+        (1, [0.5, 0.4, 0.9], 2, [0.45, 0.48]),  # killed after saving epoch 3 and before it was reported
+        (1, [0.5, 0.4, 0.9], 2, [0.6]),
+        (1, [0.5, 0.9], 1, [0.4]),  # the best by then is the state itself
+        (2, [0.5, 0.4, 0.6, 0.3, 0.7], 5, [0.2]),  # epoch 5 was reported, and is done over
+        (3, [0.5, 0.6, 0.4, 0.7, 0.8], 4, []),
+    ],
+)
+def test_the_best_model_is_never_of_an_epoch_that_was_done_over(
+    every: int, before: list[float], up_to: int, again: list[float], tmp_path: Path
+) -> None:
+    settings = config(epochs=20)
+    folder = CheckpointFolder(tmp_path, every=every)
+    play(folder, start_run(settings, cpu()), before)
+    run, _ = folder.resume(settings, cpu(), up_to=up_to)
+    play(folder, run, again)
+    best = load_model(tmp_path / BEST)
+    assert (best.epoch, best.val_acc) == (run.best_epoch, run.best_val_acc)
+
+
+def test_the_best_model_of_an_older_folder_is_dropped_where_it_was_done_over(tmp_path: Path) -> None:
+    settings = config(epochs=20)
+    folder = CheckpointFolder(tmp_path)
+    play(folder, start_run(settings, cpu()), [0.5, 0.4, 0.9])
+    for path in tmp_path.glob("best-by-*"):
+        path.unlink()
+    folder.resume(settings, cpu(), up_to=2)
+    assert not (tmp_path / BEST).exists()
+
+
+@pytest.mark.parametrize("links", ["links", "copies"])
+def test_a_file_takes_the_place_of_another(links: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    if links == "copies":
+        monkeypatch.setattr("os.link", no_links)
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    for _ in range(2):
+        take_place(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == (tmp_path / "new").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+
+
+@pytest.mark.parametrize("entry", ["config", "channels", "epoch", "best_val_acc", "model", "trunk_optimizer"])
+def test_a_checkpoint_without_one_of_its_entries_is_damaged(entry: str, copy: CheckpointFolder) -> None:
+    path = copy.path / "epoch-0004.pt"
+    state = torch.load(path, weights_only=True)
+    del state[entry]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=f"is damaged: it has no '{entry}'$"):
+        load_model(path)
+    torch.save({**state, entry: "something else"}, path)
+    with pytest.raises(CheckpointError, match=f"is damaged: its '{entry}' is a str$"):
+        load_model(path)
+    run, passed_over = copy.resume(config(), cpu())
+    assert run.epoch == 3
+    assert len(passed_over) == 1
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_other(

@@ -9,7 +9,7 @@ import pytest
 from analysis.events import BudgetExtended, EpochReported
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
-from tests.tune_gate.test_search import Cluster, essence
+from tests.tune_gate.virtual_cluster import Cluster, essence
 from tune_gate.budget import Budget, current_budget, extend_study, plan_extension
 from tune_gate.errors import Misuse, StudyLocked
 from tune_gate.lock import hold

@@ -16,7 +16,7 @@ import typer
 import yaml
 
 from analysis.log import LOG_FILE
-from tests.tune_gate.test_search import Cluster
+from tests.tune_gate.virtual_cluster import Cluster
 from tune_gate import cli
 from tune_gate.lock import hold
 from tune_gate.spec import study_spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.events import AttemptStarted, EpochReported, Event, SessionEnded, SessionStarted
-from tests.tune_gate.test_search import metrics_of
+from tests.tune_gate.virtual_cluster import metrics_of
 from tune_gate.deaths import DeathsFold
 from tune_gate.search import Search
 from tune_gate.spec import study_spec

@@ -15,7 +15,7 @@ import pytest
 from analysis.events import AttemptFailed, EpochReported, SessionStarted, TrialSuggested
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
-from tests.tune_gate.test_search import essence
+from tests.tune_gate.virtual_cluster import essence
 from tune_gate.api import launch, resume
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.errors import Misuse

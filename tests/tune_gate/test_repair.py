@@ -11,8 +11,8 @@ from analysis.errors import LogCorrupt, SchemaUnknown
 from analysis.events import BudgetExtended, EpochReported, Event, TrialSuggested, Warned, event_to_record
 from analysis.log import LOG_FILE, header_line, read_log
 from analysis.trials import fold_trials
-from tests.tune_gate.test_search import Cluster
 from tests.tune_gate.test_verify import tune_gate
+from tests.tune_gate.virtual_cluster import Cluster
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.errors import LogWriteError, StudyLocked
 from tune_gate.lock import hold

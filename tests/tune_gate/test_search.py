@@ -1,94 +1,24 @@
-"""The search in virtual time: no Ray, but the real log, the real folds, and a worker that trains by arithmetic."""
+"""The search in virtual time, killed anywhere."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.events import EpochReported, Event, SessionEnded, SessionStarted, TrialSuggested, event_to_record
+from analysis.events import EpochReported, SessionEnded, SessionStarted, TrialSuggested
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
+from tests.tune_gate.virtual_cluster import Cluster, Killed, dies_at, essence, metrics_of, run_killed
+from tune_gate.errors import LogUnfit, Misuse
 from tune_gate.schedulers import build_scheduler
-from tune_gate.search import Assignment, Search
+from tune_gate.search import Search
 from tune_gate.spec import StudySpec, study_spec
-
-
-def metrics_of(settings: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """What training would say: a pure function of the settings (seed included) and the epoch."""
-    noise = random.Random(f"{settings['seed']}/{epoch}").random()
-    plateau = 0.9 - 0.1 * abs(math.log10(settings["lr"]) + 1)
-    return {
-        "val_acc": plateau * (1 - math.exp(-epoch / 2)) + 0.02 * noise,
-        "diverged": float(settings["lr"] > 0.45),
-        "seconds": 1.0,
-        "val_images": 100.0,
-    }
-
-
-class Killed(Exception):  # noqa: N818
-    """The process that held the search died here."""
-
-
-@dataclass
-class Cluster:
-    """Runs a search with some workers that finish their epochs in an order drawn from a seed."""
-
-    spec: StudySpec
-    folder: Path
-    workers: int = 1
-    order: random.Random = field(default_factory=lambda: random.Random(0))
-    survive: Callable[[], None] = lambda: None  # raises Killed where the driver is to die
-
-    def run(self, stop_after: int | None = None) -> None:
-        """One session, to its end or to the driver's death."""
-        search = Search(self.spec, self.folder, clock=lambda: 0.0)
-        running: dict[int, tuple[Assignment, int]] = {}
-        reports = 0
-        try:
-            search.begin("host", 1, {})
-            while True:
-                while len(running) < self.workers and (assignment := search.next_assignment()) is not None:
-                    running[assignment.trial] = (assignment, assignment.from_epoch)
-                    self.survive()
-                if not running:
-                    break
-                trial = self.order.choice(sorted(running))
-                assignment, epoch = running[trial]
-                metrics = metrics_of(assignment.settings, epoch + 1)
-                action = search.report(trial, assignment.attempt, epoch + 1, metrics)
-                self.survive()
-                running[trial] = (assignment, epoch + 1)
-                if action != "continue":
-                    del running[trial]
-                reports += 1
-                if reports == stop_after:
-                    search.request_stop()
-            search.end()
-        finally:
-            search.close()
-
-
-def essence(events: list[Event]) -> list[dict[str, Any]]:
-    """The log without what a restart adds: sessions, attempts and times, and that a trial was to go on later."""
-    kept = []
-    for event in events:
-        if isinstance(event, TrialSuggested | EpochReported):
-            record = event_to_record(event)
-            record.pop("time")
-            record.pop("attempt", None)
-            if record.get("action") == "interrupt":
-                record["action"] = "continue"
-            kept.append(record)
-    return kept
 
 
 @pytest.fixture
@@ -123,14 +53,8 @@ def test_a_search_killed_anywhere_equals_the_uninterrupted_one(
     whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
     Cluster(spec, whole).run()
     for moment in kills:
-        countdown = iter(range(moment))
-
-        def survive(countdown: Any = countdown) -> None:
-            if next(countdown, None) is None:
-                raise Killed
-
         try:
-            Cluster(spec, broken, survive=survive).run()
+            Cluster(spec, broken, survive=dies_at(moment)).run()
         except Killed:
             with (broken / LOG_FILE).open("ab") as log:  # the death tore the next line
                 log.write(b'{"event":"epoch","time":1.0,"trial":1,"attem'[:torn])
@@ -146,17 +70,7 @@ def test_with_several_workers_nothing_is_lost_or_doubled_and_every_decision_is_a
     spec = study_spec({"trials": 9, "epochs": 9, "sampler": {"kind": "random"}})
     folder = tmp_path_factory.mktemp("study")
     order = random.Random(seed)
-    for moment in kills:
-        countdown = iter(range(moment))
-
-        def survive(countdown: Any = countdown) -> None:
-            if next(countdown, None) is None:
-                raise Killed
-
-        try:
-            Cluster(spec, folder, workers=4, order=order, survive=survive).run()
-        except Killed:
-            continue
+    run_killed(spec, folder, kills, workers=4, order=order)
     Cluster(spec, folder, workers=4, order=order).run()
     events = read_log(folder / LOG_FILE)
     reports = [(event.trial, event.epoch) for event in events if isinstance(event, EpochReported)]
@@ -252,3 +166,48 @@ def test_what_the_worker_gets_is_plain_json(spec: StudySpec, tmp_path: Path) -> 
     search.close()
     assert assignment is not None
     assert json.loads(json.dumps(assignment.settings)) == assignment.settings
+
+
+def test_a_gap_in_the_numbers_of_a_log_is_not_filled_with_another_trial(spec: StudySpec, tmp_path: Path) -> None:
+    Cluster(spec, tmp_path).run(stop_after=30)
+    log = tmp_path / LOG_FILE
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if '"trial":2,' not in line))
+    known = fold_trials(read_log(log))
+    assert 2 not in known
+    last = max(known)
+    Cluster(spec, tmp_path).run()
+    suggested = [event.trial for event in read_log(log) if isinstance(event, TrialSuggested)]
+    assert len(suggested) == len(set(suggested)) == spec.trials
+    assert min(set(suggested) - set(known)) == last + 1
+
+
+def test_a_rung_that_the_study_does_not_have_is_named(spec: StudySpec, tmp_path: Path) -> None:
+    Cluster(spec, tmp_path).run(stop_after=10)
+    other = study_spec({"trials": 14, "epochs": 9, "scheduler": {"rungs": [2, 4]}})
+    with pytest.raises(LogUnfit, match="trial 1 judged at rung 1, and the study's rungs are 2, 4"):
+        Search(other, tmp_path)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])  # at a rung, and between two
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_no_number_is_a_divergence(value: float, epoch: int, spec: StudySpec, tmp_path: Path) -> None:
+    search = Search(spec, tmp_path)
+    assignment = search.next_assignment()
+    assert assignment is not None
+    said = [metrics_of(assignment.settings, number) for number in range(1, epoch)]
+    for number, metrics in enumerate([*said, {"val_acc": value, "seconds": 1.0}], start=1):
+        action = search.report(1, 1, number, metrics)
+    assert action == "diverge"
+    search.close()
+    again = Search(spec, tmp_path)
+    assert again.trials[1].state == "diverged"
+    again.close()
+
+
+def test_a_report_without_the_metric_is_a_mistake_of_the_trainable(spec: StudySpec, tmp_path: Path) -> None:
+    search = Search(spec, tmp_path)
+    search.next_assignment()
+    with pytest.raises(Misuse, match="trial 1 reports no 'val_acc'; trainables"):
+        search.report(1, 1, 1, {"val_loss": 1.0})
+    search.close()

@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +24,7 @@ from analysis.events import (
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
 from tests.tune_gate.tampering import TAMPERINGS, at_rung, changed, continues, drawn_by_tpe, first
-from tests.tune_gate.test_search import Cluster, Killed, metrics_of
+from tests.tune_gate.virtual_cluster import Cluster, metrics_of, run_killed
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.cli import main
 from tune_gate.lock import hold
@@ -46,17 +45,7 @@ SPEC = study_spec(
 
 def run_with_kills(spec: StudySpec, folder: Path, workers: int, seed: int, kills: list[int]) -> None:
     order = random.Random(seed)
-    for moment in kills:
-        countdown = iter(range(moment))
-
-        def survive(countdown: Any = countdown) -> None:
-            if next(countdown, None) is None:
-                raise Killed
-
-        try:
-            Cluster(spec, folder, workers=workers, order=order, survive=survive).run()
-        except Killed:
-            continue
+    run_killed(spec, folder, kills, workers, order)
     Cluster(spec, folder, workers=workers, order=order).run(stop_after=5)
     Cluster(spec, folder, workers=workers, order=order).run()
 
