@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.configs import config_yaml
+    from analysis.costs import LEDGER_PURPOSES, Ledger, ledger
     from analysis.errors import AnalysisError, LogCorrupt, SchemaUnknown, StudyNotFound
     from analysis.explanations import Explanation, why
     from analysis.export import EXPORTERS, export_table
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BEST_TABLE_COLUMNS",
     "EXPORTERS",
+    "LEDGER_PURPOSES",
     "AnalysisError",
     "Explanation",
+    "Ledger",
     "LogCorrupt",
     "SchemaUnknown",
     "Study",
@@ -36,6 +39,7 @@ __all__ = [
     "best_trial",
     "config_yaml",
     "export_table",
+    "ledger",
     "list_studies",
     "open_study",
     "read_log",
@@ -47,6 +51,7 @@ __all__ = [
 
 _MODULES = {
     "configs": ("config_yaml",),
+    "costs": ("LEDGER_PURPOSES", "Ledger", "ledger"),
     "errors": ("AnalysisError", "LogCorrupt", "SchemaUnknown", "StudyNotFound"),
     "export": ("EXPORTERS", "export_table"),
     "files": ("write_atomic",),

@@ -1,4 +1,4 @@
-"""`tune-gate why`: what it says agrees with what the scheduler decided."""
+"""`tune-gate why` and `ledger`: what they say agrees with what the driver decided."""
 
 from __future__ import annotations
 
@@ -89,3 +89,12 @@ def test_an_unknown_trial_is_refused(
 ) -> None:
     assert run(monkeypatch, "why", folder, 99) == 2
     assert "unknown trial '99'" in capsys.readouterr().err
+
+
+def test_the_ledger_adds_up(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "ledger", folder, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert sum(record["totals"].values()) == pytest.approx(record["allocated"])
+    assert len(record["trials"]) == 14
+    assert run(monkeypatch, "ledger", folder, "--trials") == 0
+    assert "CPU-hours allocated" in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""`tune-gate why` and `ledger`: why a trial ended where it did, and where the time went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+
+
+def why(
+    directory: StudyDir,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="The trial's number.")],
+    as_json: AsJson = False,  # noqa: FBT002  a flag
+) -> None:
+    """Say why a trial ended where it did: rung, peers, cutoff then and now, failures, cost."""
+    from analysis.explanations import why as explain  # noqa: PLC0415  pandas is slow to import
+    from analysis.study import open_study  # noqa: PLC0415
+
+    explanation = explain(open_study(directory), trial)
+    _say(json.dumps(explanation.to_record(), indent=2) if as_json else "\n".join(explanation.lines()))
+
+
+def ledger(
+    directory: StudyDir,
+    by_trial: Annotated[bool, typer.Option("--trials", help="Show every trial, too.")] = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say where the machine time went: useful, stopped, diverged, failed, redone, idle; and what was saved."""
+    from analysis.costs import ledger as fold  # noqa: PLC0415
+    from analysis.study import open_study  # noqa: PLC0415
+
+    folded = fold(open_study(directory))
+    if as_json:
+        _say(json.dumps(folded.to_record(), indent=2))
+        return
+    if by_trial:
+        _say(folded.trials.to_string(index=False, float_format="%.4f"))
+    _say("\n".join(folded.lines()))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (why, ledger):
+        app.command()(command)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
