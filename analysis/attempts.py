@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.columns import METRIC_PREFIX
 from analysis.events import AttemptFailed, AttemptStarted, BudgetExtended, SessionEnded, SessionStarted
+from analysis.report_lines import METRIC_PREFIX
 
 if TYPE_CHECKING:
     from analysis.study import Study

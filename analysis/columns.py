@@ -1,71 +1,41 @@
 """The log as columns: the trials fold for studies of a million epochs.
 
-Decoding a report into Python objects costs tens of microseconds, so lines that look like reports go through
-Arrow's JSON reader, block by block. A block in which anything is unusual is decoded by `analysis.log`
-instead: it alone decides what is an event and what is damage, and Arrow only hastens what is plain.
+Decoding a report into Python objects costs tens of microseconds, so the lines that look like reports are read many at
+once by `analysis.report_lines`. Lines that it refuses are decoded by `analysis.log`: it alone decides what is an
+event and what is damage, and the other only hastens what is plain. Parts of the log are read side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.json as pj
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
 from analysis.events import EpochReported, Event, TrialSuggested
 from analysis.log import LogPosition, decode_lines
+from analysis.report_lines import (
+    FIELDS,
+    METRIC_PREFIX,
+    RUNG_FIELDS,
+    SCHEMA,
+    Lines,
+    Unusual,
+    parse_reports,
+)
 from analysis.trials import Trial, TrialsFold
 
-#: What the name of a metric begins with in `LogColumns.reports`.
-METRIC_PREFIX = "metrics."
-
-_BLOCK_BYTES = 64 << 20
-_PREFIXES = (b'{"event": "epoch",', b'{"event":"epoch",')
-_REQUIRED = ("time", "trial", "attempt", "epoch", "action")
-_RUNG_PARTS = {
-    "milestone": "rung",
-    "value": "rung_value",
-    "cutoff": "rung_cutoff",
-    "rank": "rung_rank",
-    "peers": "rung_peers",
-    "survivors": "rung_survivors",
-}
-_RUNG = pa.struct(
-    [
-        ("milestone", pa.int64()),
-        ("value", pa.float64()),
-        ("cutoff", pa.float64()),
-        ("rank", pa.int64()),
-        ("peers", pa.int64()),
-        ("survivors", pa.int64()),
-    ]
-)
-_TYPES = {
-    "time": pa.float64(),
-    "trial": pa.int64(),
-    "attempt": pa.int64(),
-    "epoch": pa.int64(),
-    "action": pa.string(),
-}
-_LINE = pa.schema([("event", pa.string()), *_TYPES.items(), ("rung", _RUNG)])
-_FLAT = pa.schema(
-    [
-        ("offset", pa.int64()),
-        *_TYPES.items(),
-        *((name, _RUNG.field(part).type) for part, name in _RUNG_PARTS.items()),
-    ]
-)
-
-
-class _Unusual(Exception):  # noqa: N818
-    """A block that Arrow may read otherwise than `analysis.log` does."""
+_BLOCK_BYTES = 32 << 20
+_MAX_THREADS = 8  # each holds a block and what was made of it
 
 
 @dataclass(frozen=True)
@@ -94,120 +64,91 @@ class LogColumns:
 
 def read_columns(path: Path, size: int) -> LogColumns:
     """The first `size` bytes of the log at `path`, as columns. Raises as `analysis.log.read_log`."""
-    tables, others = [_FLAT.empty_table()], list[tuple[int, Event]]()
-    for offset, block in _blocks(path, size):
-        table, events = _read_block(path, offset, block)
-        tables.append(table)
-        others.extend(events)
+    tables, others = [SCHEMA.empty_table()], list[tuple[int, Event]]()
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        for found, events in pool.map(partial(_read_block, path), *zip(*_blocks(path, size), strict=True)):
+            tables.extend(found)
+            others.extend(events)
+    others.sort(key=lambda found: found[0])
     reports = pa.concat_tables(tables, promote_options="default").to_pandas()
-    known, later = _of_known_trials(reports, others), _earliest_later_epoch
-    standing = (known["epoch"] < later(known)).to_numpy()
-    kept = known[standing].sort_values(["trial", "epoch"], kind="stable", ignore_index=True)
-    replaced = known[~standing]
+    reports = _of_known_trials(_in_order(reports, "offset"), others)
+    later = _smallest_later_epoch(reports)
+    standing = reports["epoch"].to_numpy() < later
+    kept = _in_order(reports[standing], "trial", "epoch")
+    replaced = reports[~standing]
     return LogColumns(kept, replaced, _redone(replaced), tuple(others), _fold(kept, others))
 
 
-def _blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
-    """The complete lines of the file's first `size` bytes in large blocks, each with its offset."""
+def _blocks(path: Path, size: int) -> list[tuple[int, int]]:
+    """The whole lines of the file's first `size` bytes in blocks: where each begins and ends."""
+    blocks = list[tuple[int, int]]()
     if not path.exists():
-        return
+        return blocks
     with path.open("rb") as file:
-        offset, rest = 0, b""
-        while data := file.read(min(_BLOCK_BYTES, size - offset - len(rest))):
-            data = rest + data
-            complete = data.rfind(b"\n") + 1
-            if complete:
-                yield offset, data[:complete]
-            offset, rest = offset + complete, data[complete:]
+        begin = 0
+        while begin < size:
+            end = _end_of_block(file, begin, size)
+            if end == begin:
+                break  # a torn last line
+            blocks.append((begin, end))
+            begin = end
+    return blocks
 
 
-def _read_block(path: Path, offset: int, block: bytes) -> tuple[pa.Table, list[tuple[int, Event]]]:
-    starts, ends = _lines(block)
-    is_report = _begin_like_reports(block, starts)
+def _end_of_block(file: BinaryIO, begin: int, size: int) -> int:
+    if begin + _BLOCK_BYTES < size:
+        file.seek(begin + _BLOCK_BYTES - 1)
+        file.readline()  # to the end of the line
+        if file.tell() < size:
+            return file.tell()
+    file.seek(begin)
+    return begin + file.read(size - begin).rfind(b"\n") + 1
+
+
+def _read_block(path: Path, begin: int, end: int) -> tuple[list[pa.Table], list[tuple[int, Event]]]:
+    """The reports, and the other events with their offsets."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        block = file.read(end - begin)
+    lines = Lines.of(block)
+    is_report = lines.begin_like_reports()
+    is_report[0] &= begin > 0  # the header must be there
+    tables, slow = _parse(lines.pick(is_report), begin)
+    slow.append(lines.pick(~is_report))
     try:
-        if offset == 0 and is_report[0]:
-            raise _Unusual  # the header is missing
-        table = _parse_reports(block, starts[is_report], ends[is_report], offset)
-        others = [
-            event
-            for start, end in _runs(starts[~is_report], ends[~is_report])
-            for event in _decode(path, block[start:end], offset + start)
-        ]
-        if any(isinstance(event, EpochReported) for _, event in others):
-            raise _Unusual
-    except (_Unusual, pa.ArrowException, AnalysisError):
-        return _decode_block(path, offset, block)
-    return table, others
+        table, others = _decode(path, begin, ((start, bytes(run)) for part in slow for start, run in part.runs()))
+    except AnalysisError:  # which damage comes first?
+        table, others = _decode(path, begin, [(0, block)])
+    return [*tables, table], others
 
 
-def _lines(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
-    return np.concatenate(([0], ends[:-1])), ends
+def _parse(lines: Lines, begin: int) -> tuple[list[pa.Table], list[Lines]]:
+    """The reports in `lines`, and the lines that `analysis.log` must decode."""
+    tables, slow = list[pa.Table](), list[Lines]()
+    for part in lines.by_rung():
+        try:
+            tables.append(parse_reports(part, begin))
+        except Unusual:
+            for shape in part.by_separators():
+                try:
+                    tables.append(parse_reports(shape, begin))
+                except Unusual:
+                    slow.append(shape)
+    return tables, slow
 
 
-def _begin_like_reports(block: bytes, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    array = np.frombuffer(block, dtype=np.uint8)
-    result = np.zeros(len(starts), dtype=np.bool_)
-    for prefix in _PREFIXES:
-        alike = np.ones(len(starts), dtype=np.bool_)
-        for place, byte in enumerate(prefix):
-            alike &= array[np.minimum(starts + place, len(array) - 1)] == byte
-        result |= alike
-    return result
-
-
-def _runs(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
-    """Lines that follow each other, joined: the start and the end of each run."""
-    if not len(starts):
-        return []
-    new = np.flatnonzero(starts[1:] != ends[:-1]) + 1
-    first, last = np.concatenate(([0], new)), np.concatenate((new - 1, [len(starts) - 1]))
-    return zip(starts[first].tolist(), ends[last].tolist(), strict=True)
-
-
-def _parse_reports(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], offset: int) -> pa.Table:
-    if not len(starts):
-        return _FLAT.empty_table()
-    view = memoryview(block)
-    data = b"".join([view[start:end] for start, end in _runs(starts, ends)])
-    lines = pj.read_json(
-        pa.BufferReader(data),
-        read_options=pj.ReadOptions(block_size=4 << 20),
-        parse_options=pj.ParseOptions(explicit_schema=_LINE),
-    )
-    if len(lines) != len(starts) or set(lines.column_names) != {*_LINE.names, "metrics"}:
-        raise _Unusual
-    if any(lines.column(name).null_count for name in (*_REQUIRED, "metrics")):
-        raise _Unusual
-    rung = lines.column("rung").combine_chunks()
-    columns: dict[str, Any] = {"offset": pa.array(starts + offset)}
-    columns |= {name: lines.column(name) for name in _TYPES}
-    columns |= {name: rung.flatten()[rung.type.get_field_index(part)] for part, name in _RUNG_PARTS.items()}
-    metrics = lines.select(["metrics"]).flatten()
-    return pa.table(columns | {name: _numbers(metrics.column(name)) for name in metrics.column_names})
-
-
-def _numbers(metric: pa.ChunkedArray) -> pa.ChunkedArray:
-    kind = metric.type
-    if not (pa.types.is_null(kind) or pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-        raise _Unusual
-    return metric.cast(pa.float64())
-
-
-def _decode(path: Path, data: bytes, offset: int) -> Iterator[tuple[int, Event]]:
-    # the header is line 0; which number another line has does not matter
-    return decode_lines(path, data, LogPosition(offset, line=min(offset, 1)))
-
-
-def _decode_block(path: Path, offset: int, block: bytes) -> tuple[pa.Table, list[tuple[int, Event]]]:
+def _decode(path: Path, begin: int, runs: Iterable[tuple[int, bytes]]) -> tuple[pa.Table, list[tuple[int, Event]]]:
+    """What `analysis.log` reads in runs of lines, each given with its offset from `begin`."""
     rows, others = list[dict[str, Any]](), list[tuple[int, Event]]()
-    for start, event in _decode(path, block, offset):
-        if isinstance(event, EpochReported):
-            rows.append(_row(start, event))
-        else:
-            others.append((start, event))
+    for offset, data in runs:
+        # the header is line 0; which number another line has does not matter
+        for start, event in decode_lines(path, data, LogPosition(begin + offset, line=min(begin + offset, 1))):
+            if isinstance(event, EpochReported):
+                rows.append(_row(start, event))
+            else:
+                others.append((start, event))
     metrics = sorted({name for row in rows for name in row if name.startswith(METRIC_PREFIX)})
-    schema = pa.schema([*_FLAT, *((name, pa.float64()) for name in metrics)])
+    schema = pa.schema([*SCHEMA, *((name, pa.float64()) for name in metrics)])
     try:
         return pa.Table.from_pylist(rows, schema=schema), others
     except (pa.ArrowException, TypeError) as error:
@@ -215,10 +156,18 @@ def _decode_block(path: Path, offset: int, block: bytes) -> tuple[pa.Table, list
 
 
 def _row(offset: int, report: EpochReported) -> dict[str, Any]:
-    row: dict[str, Any] = {"offset": offset, **{name: getattr(report, name) for name in _TYPES}}
+    row: dict[str, Any] = {"offset": offset, **{name: getattr(report, name) for name in FIELDS}}
     if report.rung is not None:
-        row |= {name: getattr(report.rung, part) for part, name in _RUNG_PARTS.items()}
+        row |= {name: getattr(report.rung, part) for part, name, _ in RUNG_FIELDS}
     return row | {METRIC_PREFIX + name: value for name, value in report.metrics.items()}
+
+
+def _in_order(reports: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """`reports` sorted by the columns `names`, with a new index."""
+    order = np.lexsort([reports[name].to_numpy() for name in reversed(names)])
+    if np.array_equal(order, np.arange(len(order))):
+        return reports.reset_index(drop=True)
+    return reports.take(order).reset_index(drop=True)
 
 
 def _of_known_trials(reports: pd.DataFrame, others: list[tuple[int, Event]]) -> pd.DataFrame:
@@ -228,11 +177,11 @@ def _of_known_trials(reports: pd.DataFrame, others: list[tuple[int, Event]]) -> 
     return reports[(reports["offset"] > since).to_numpy()]
 
 
-def _earliest_later_epoch(reports: pd.DataFrame) -> pd.Series[float]:
+def _smallest_later_epoch(reports: pd.DataFrame) -> NDArray[np.float64]:
     """For each report, in the order of the log: the smallest epoch that its trial reports after it."""
     backwards = reports[["trial", "epoch"]].iloc[::-1]
     smallest = backwards.groupby("trial")["epoch"].cummin()
-    return smallest.groupby(backwards["trial"]).shift(1).fillna(np.inf).iloc[::-1]
+    return smallest.groupby(backwards["trial"]).shift(1).fillna(np.inf).iloc[::-1].to_numpy()
 
 
 def _redone(replaced: pd.DataFrame) -> pd.DataFrame:
@@ -245,7 +194,7 @@ def _redone(replaced: pd.DataFrame) -> pd.DataFrame:
 def _fold(reports: pd.DataFrame, others: list[tuple[int, Event]]) -> dict[int, Trial]:
     """The trials. A trial's last report alone decides its state, so the others are not turned into events."""
     last = reports.drop_duplicates("trial", keep="last")
-    names = ["offset", *_TYPES]
+    names = ["offset", *FIELDS]
     ends = [
         (offset, EpochReported(time, trial, attempt, epoch, {}, action))
         for offset, time, trial, attempt, epoch, action in zip(*(last[name].tolist() for name in names), strict=True)

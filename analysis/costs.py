@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.attempts import attempts_frame, study_sessions
-from analysis.columns import METRIC_PREFIX
+from analysis.report_lines import METRIC_PREFIX
 from analysis.rungs import full_epochs
 from analysis.statistics import wilson_interval
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.columns import METRIC_PREFIX, LogColumns
+from analysis.columns import LogColumns
+from analysis.report_lines import METRIC_PREFIX
 from analysis.statistics import wilson_interval
 from analysis.trials import Trial
 

@@ -1,7 +1,7 @@
 """How long a study of 10,000 trials of 100 epochs takes to load.
 
 Writes a synthetic study to a temporary folder and times the log, both frames and the best table, in a fresh
-interpreter for each repeat. `python tests/benchmarks/analysis_load.py` writes output/analysis.txt beside it.
+interpreter for each repeat. `python tests/benchmarks/analysis.py` writes output/analysis.txt beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DISTINCT = 100  # curves that differ; the trials repeat them
 
 MEASURE = """
 import json, sys, time
-import pandas, pyarrow.json
+import pandas, pyarrow.csv
 from analysis import best_table, open_study
 begin = time.perf_counter()
 study = open_study(sys.argv[1])
