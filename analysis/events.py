@@ -59,7 +59,7 @@ class TrialSuggested:
     trial: int  # counted from 1
     settings: Mapping[str, Any]  # a point of the search space
     seed: int  # of initialisation, sample order and augmentation
-    source: str  # who suggested it: default, first, random, tpe, grid
+    source: str  # who suggested it: default, first, random, tpe, grid; in a confirmation, the configuration's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,18 @@ class TrialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredOnTest:
+    """A completed trial of a confirmation was measured on the test split: once, after the last choice was made."""
+
+    kind: ClassVar[str] = "measured_on_test"
+    time: float
+    trial: int
+    epoch: int  # whose model was measured: the last
+    metrics: Mapping[str, float]  # test_acc (a fraction), test_loss (nats), test_images; of a gated model also
+    # test_acc_shallow, test_acc_deep and test_gate_mean
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetExtended:
     """The study was given more trials, more epochs, or both. Trials that had completed go on if the epochs grew."""
 
@@ -149,6 +161,7 @@ Event = (
     | EpochReported
     | AttemptFailed
     | TrialFailed
+    | MeasuredOnTest
     | BudgetExtended
     | Warned
     | SessionEnded
@@ -163,6 +176,7 @@ EVENTS: Mapping[str, type[Event]] = {
         EpochReported,
         AttemptFailed,
         TrialFailed,
+        MeasuredOnTest,
         BudgetExtended,
         Warned,
         SessionEnded,
@@ -195,10 +209,11 @@ def event_from_record(record: Mapping[str, Any]) -> Event | None:
     kind = EVENTS.get(values.pop("event"))
     if kind is None:
         return None
+    if kind in (EpochReported, MeasuredOnTest):
+        values["metrics"] = {key: math.nan if number is None else number for key, number in values["metrics"].items()}
     if kind is EpochReported:
         if values["action"] not in ACTIONS:
             raise TypeError(f"no action {values['action']!r}")
-        values["metrics"] = {key: math.nan if number is None else number for key, number in values["metrics"].items()}
         if "rung" in values:
             values["rung"] = RungEntry(**values["rung"])
     if kind is BudgetExtended:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.arms import Confirmation, confirmation_of
 from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
 from analysis.events import Event
 from analysis.log import LOG_FILE, LogPosition, decode_lines
@@ -46,6 +47,7 @@ class StudyHeader:
     base_config: Mapping[str, Any]  # every setting of the plain default trial
     created: str  # ISO 8601
     versions: Mapping[str, str]
+    confirmation: Confirmation | None = None  # what it confirms; None: it is a search
 
 
 @dataclass(frozen=True)
@@ -191,4 +193,5 @@ def _read_header(record: Mapping[str, Any]) -> StudyHeader:
         base_config=dict(record["base_config"]),
         created=str(record["created"]),
         versions=dict(record.get("versions", {})),
+        confirmation=confirmation_of(spec.get("confirm")),
     )

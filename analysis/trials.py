@@ -13,6 +13,7 @@ from analysis.events import (
     BudgetExtended,
     EpochReported,
     Event,
+    MeasuredOnTest,
     TrialFailed,
     TrialSuggested,
 )
@@ -47,6 +48,7 @@ class Trial:
     reports: dict[int, EpochReported] = field(default_factory=dict)  # by epoch, ascending
     redone_seconds: float = 0.0  # spent on epochs that had to be trained again
     reason: str = ""  # why it failed
+    measured: MeasuredOnTest | None = None  # on the test split; the first measurement stands
 
     @property
     def epoch(self) -> int:
@@ -99,6 +101,9 @@ class TrialsFold:
             case TrialFailed(trial=number) if number in self.trials:
                 self.trials[number].state = "failed"
                 self.trials[number].reason = event.reason
+            case MeasuredOnTest(trial=number) if number in self.trials:
+                trial = self.trials[number]
+                trial.measured = trial.measured or event
             case BudgetExtended():
                 for trial in self.trials.values():
                     if trial.state == "completed" and trial.epoch < event.epochs:

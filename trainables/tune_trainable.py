@@ -10,6 +10,7 @@ from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config
 from trainables.data import check_data
 from trainables.device import device_for
+from trainables.final_measure import measure_on_test
 from trainables.gates import check_gate
 from trainables.training import train
 from trainables.work import work_order
@@ -32,6 +33,11 @@ class GatedResNetTrainable(tune.Trainable):
         config = trial_config(settings)
         check_gate(config)
         check_data(config)
+
+    @staticmethod
+    def measure(order: dict[str, Any]) -> dict[str, float]:
+        """Measure the trial that `order` describes on the test split; see `trainables.final_measure`."""
+        return measure_on_test(work_order(order))
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take up the trial that `config`, a work order, describes."""

@@ -85,7 +85,7 @@ def demo_spec() -> StudySpec:
 def _run(folder: Path, console: Console | None) -> Outcome:
     reader = ProgressReader(folder)
     reader.read()
-    if reader.progress(alive=False).ended < reader.budget.trials:
+    if not reader.done:
         if console is None:
             silent = Silent()
             supervise(folder, silent.tick, silent.say)
@@ -93,7 +93,7 @@ def _run(folder: Path, console: Console | None) -> Outcome:
             with open_display(folder, console) as display:
                 supervise(folder, display.tick, display.say)
     reader.read()
-    finished = reader.progress(alive=False).ended >= reader.budget.trials
+    finished = reader.done
     study = open_study(folder)
     return Outcome(study, "finished" if finished else "interrupted", _write_exports(study))
 

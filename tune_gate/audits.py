@@ -18,7 +18,7 @@ from analysis.events import (
 )
 from analysis.trials import Trial
 from tune_gate.budget import Budget, current_budget
-from tune_gate.samplers import build_sampler, derived_seed
+from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import Decision, build_scheduler
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import versions
@@ -47,6 +47,7 @@ class SessionAudit:
     def __init__(self, spec: StudySpec, trials: Trials) -> None:
         self._trials = trials
         self._budget = current_budget(spec, ())
+        self._confirms = spec.confirm is not None
         self._last = 0
         self._open = False
 
@@ -75,6 +76,8 @@ class SessionAudit:
             yield f"session {event.session} ends, which was not running"
         ended = sum(trial.ended for trial in self._trials.values())
         finished = len(self._trials) >= self._budget.trials and ended == len(self._trials)
+        if self._confirms and finished:
+            finished = not any(t.state == "completed" and t.measured is None for t in self._trials.values())
         if event.reason == ("interrupted" if finished else "finished"):
             yield (
                 f"session {event.session} ended as {event.reason!r} with {ended} trials ended of "
@@ -143,12 +146,12 @@ class SuggestionAudit:
         self._last = event.trial
         if event.trial > self._budget.trials:
             yield f"trial {event.trial} is more than the {self._budget.trials} asked for"
-        seed = derived_seed(self._spec.seed, "trial", event.trial)
+        wanted = self._sampler.suggest(event.trial)
+        seed = wanted.seed_of(event.trial, self._spec.seed)
         if event.seed != seed:
             yield f"trial {event.trial} has seed {event.seed}; the study's seed gives {seed}"
         if self._lost:
             return
-        wanted = self._sampler.suggest(event.trial)
         settings = json.loads(json.dumps(wanted.settings))
         if dict(event.settings) != settings:
             yield f"trial {event.trial} was suggested with {_differing(event.settings, settings)}"

@@ -53,6 +53,8 @@ def plan_extension(study: Path, trials: int | None, epochs: int | None) -> Exten
         AnalysisError: there is no study that can be read.
     """
     spec = read_spec(study)
+    if spec.confirm is not None and epochs is not None:
+        raise Misuse("the trials of a confirmation were measured at their last epoch; give more --trials (seeds) only")
     fold = TrialsFold()
     with hold(study), Recorder(study, [fold]) as recorder:
         old = current_budget(spec, recorder.events)

@@ -25,6 +25,7 @@ from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
 from tune_gate.errors import LogWriteError, Misuse, TuneGateError
 from tune_gate.lock import hold
+from tune_gate.measuring import check_measurable, measure_on_ray
 from tune_gate.on_ray import run_on_ray, trainable_class
 from tune_gate.search import Search
 from tune_gate.spec import StudySpec
@@ -51,11 +52,14 @@ def drive(study: Path) -> None:
             search.begin(socket.gethostname(), os.getpid(), versions())
             with _ray(spec):
                 run_on_ray(search, spec, study)
+                measure_on_ray(search, spec, study, trainable_class(spec.trainable))
 
 
 def _check_trials(spec: StudySpec) -> None:
     """Find out before anything is spent what would stop each trial, or those in some corner of the space."""
-    check = trainable_class(spec.trainable).check
+    trainable = trainable_class(spec.trainable)
+    check_measurable(trainable, spec)
+    check = trainable.check
     corners = ((parameter.name, point[parameter.name]) for parameter, point in spec.search_space.corners())
     for point in ({}, *({name: value} for name, value in corners if name == "gate")):
         check(spec.trial_settings(point, spec.seed, spec.epochs))

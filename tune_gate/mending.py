@@ -15,7 +15,7 @@ from analysis.trials import TrialsFold
 from tune_gate.audits import sampling_changes
 from tune_gate.deaths import DeathsFold
 from tune_gate.recorder import Fold
-from tune_gate.samplers import Sampler, build_sampler, derived_seed
+from tune_gate.samplers import Sampler, build_sampler
 from tune_gate.schedulers import build_scheduler
 from tune_gate.spec import StudySpec
 
@@ -181,7 +181,7 @@ class _Mending:
     def _suggestion(self) -> TrialSuggested:
         suggestion = self._sampler.suggest(self._next)
         settings = json.loads(json.dumps(suggestion.settings))
-        seed = derived_seed(self._spec.seed, "trial", self._next)
+        seed = suggestion.seed_of(self._next, self._spec.seed)
         return TrialSuggested(self._time, self._next, settings, seed, suggestion.source)
 
     def _keep(self, offset: int, event: Event) -> None:

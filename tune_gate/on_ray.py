@@ -23,7 +23,7 @@ from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
 from tune_gate.errors import Misuse, SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
-from tune_gate.retention import Retention
+from tune_gate.retention import Retention, kept_ones
 from tune_gate.search import Search
 from tune_gate.spec import ResourceSettings, StudySpec
 from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
@@ -103,7 +103,8 @@ def capacity(needs: ResourceSettings) -> int:
 def trainable_class(name: str) -> Any:
     """The trainable at `name`, as MODULE:CLASS: a `ray.tune.Trainable` that is configured by work orders.
 
-    It has, besides, `check(settings)`, which raises where no trial could run.
+    It has, besides, `check(settings)`, which raises where no trial could run; and for confirmations `measure(order)`,
+    which gives the metrics of a trial's last checkpoint on the test split.
 
     Raises:
         SpecError: there is no such module or class.
@@ -130,7 +131,7 @@ class _Bridge:
         self._heard: dict[str, float] = {}  # by Tune's trial id: when it last reported or was handed out
         self._silent: dict[str, str] = {}  # by Tune's trial id: why it was ended
         self._slowest = 0.0  # seconds between two reports of one trial, at most
-        self._retention = Retention(study, spec.metric, spec.checkpoints.best, search.trials.values())
+        self._retention = Retention(study, spec.metric, kept_ones(spec), search.trials.values())
         self._looked = -math.inf
         self._capacity = 0
 

@@ -12,6 +12,7 @@ from analysis.events import (
     BudgetExtended,
     EpochReported,
     Event,
+    MeasuredOnTest,
     SessionEnded,
     SessionStarted,
     TrialFailed,
@@ -135,6 +136,15 @@ class ProgressReader:
             session=self._session_state(alive),
         )
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do: all trials ended, and those of a confirmation measured."""
+        trials = self._trials.trials.values()
+        if sum(trial.ended for trial in trials) < self.budget.trials:
+            return False
+        measured = all(trial.measured is not None for trial in trials if trial.state == "completed")
+        return self.spec.confirm is None or measured
+
     def describe(self, event: Event) -> str | None:
         """One line about an event that a person would want to hear of; None for the rest."""
         match event:
@@ -156,6 +166,8 @@ class ProgressReader:
                 return f"trial {event.trial} saved at epoch {event.epoch}"
             case AttemptFailed():
                 return f"trial {event.trial}, attempt {event.attempt} {event.failure}: {event.message}"
+            case MeasuredOnTest():
+                return f"trial {event.trial} measured on the test split"
             case BudgetExtended():
                 return f"the budget is now {event.trials} trials of up to {event.epochs} epochs"
             case TrialFailed():

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import heapq
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.trials import Trial
+from tune_gate.spec import StudySpec
 from tune_gate.study_dir import checkpoint_folder
+
+
+def kept_ones(spec: StudySpec) -> int:
+    """How many ended trials of a study keep their checkpoints: in a confirmation all, since each will be measured."""
+    return spec.checkpoints.best if spec.confirm is None else sys.maxsize
 
 
 class Retention:

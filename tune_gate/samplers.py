@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from analysis.events import Event
 from search_spaces import SearchSpace
+from tune_gate.confirm_spec import ArmSettings
 from tune_gate.errors import SpecError
 from tune_gate.spec import StudySpec
 
@@ -25,6 +26,11 @@ class Suggestion:
 
     settings: Mapping[str, Any]
     source: str
+    seed: int | None = None  # of the trial; None: as the study's seed and the trial's number give it
+
+    def seed_of(self, trial: int, study_seed: int) -> int:
+        """The seed of trial number `trial` with these settings."""
+        return derived_seed(study_seed, "trial", trial) if self.seed is None else self.seed
 
 
 class Sampler(Protocol):
@@ -78,6 +84,27 @@ class GridSampler:
         """Nothing is learnt."""
 
 
+class GivenSampler:
+    """The configurations of a confirmation, each once with the first seed, then each with the second, and so on.
+
+    All configurations share their seeds, so that they can be compared pair by pair; and since they go round, a
+    confirmation that was cut short has tried all of them equally often.
+    """
+
+    def __init__(self, arms: Sequence[ArmSettings], seed: int) -> None:
+        self._arms = arms
+        self._seed = seed
+
+    def suggest(self, trial: int) -> Suggestion:
+        """The configuration and the seed of trial number `trial`."""
+        replicate, place = divmod(trial - 1, len(self._arms))
+        arm = self._arms[place]
+        return Suggestion(arm.settings, arm.name, derived_seed(self._seed, "confirm", replicate + 1))
+
+    def apply(self, event: Event) -> None:
+        """Nothing is learnt."""
+
+
 class GivenFirst:
     """The points that the spec names, the plain default before all, then another sampler: so a search can never hide
     that the default was as good.
@@ -118,8 +145,24 @@ def _grid(spec: StudySpec) -> Sampler:
     return GridSampler(spec.search_space)
 
 
+def _given(spec: StudySpec) -> Sampler:
+    if spec.confirm is None:
+        raise SpecError("sampler kind 'given' needs the section 'confirm'")
+    if spec.trials % len(spec.confirm.arms):
+        raise SpecError(f"trials: {spec.trials} is no multiple of the {len(spec.confirm.arms)} configurations")
+    return GivenSampler(spec.confirm.arms, spec.seed)
+
+
 #: Builders of samplers, by the spec's `sampler.kind`.
-SAMPLERS: Mapping[str, Callable[[StudySpec], Sampler]] = {"tpe": _tpe, "random": _random, "grid": _grid}
+SAMPLERS: Mapping[str, Callable[[StudySpec], Sampler]] = {
+    "tpe": _tpe,
+    "random": _random,
+    "grid": _grid,
+    "given": _given,
+}
+
+#: Those that leave no room for the points of `first`.
+_COMPLETE = frozenset({"grid", "given"})
 
 
 def build_sampler(spec: StudySpec) -> Sampler:
@@ -130,4 +173,4 @@ def build_sampler(spec: StudySpec) -> Sampler:
         SpaceError: a grid is wanted of a space that cannot be enumerated.
     """
     sampler = SAMPLERS[spec.sampler.kind](spec)
-    return sampler if spec.sampler.kind == "grid" else GivenFirst(spec, sampler)
+    return sampler if spec.sampler.kind in _COMPLETE else GivenFirst(spec, sampler)

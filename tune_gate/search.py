@@ -20,6 +20,7 @@ from analysis.events import (
     EndReason,
     EpochReported,
     FailureKind,
+    MeasuredOnTest,
     SessionEnded,
     SessionStarted,
     TrialFailed,
@@ -29,9 +30,9 @@ from analysis.events import (
 from analysis.trials import Trial, TrialsFold
 from tune_gate.budget import current_budget
 from tune_gate.deaths import DeathsFold
-from tune_gate.errors import Misuse
+from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.recorder import Recorder
-from tune_gate.samplers import build_sampler, derived_seed
+from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import build_scheduler
 from tune_gate.spec import StudySpec
 
@@ -82,6 +83,13 @@ class Search:
         """Whether every trial that was asked for has ended."""
         return len(self.trials) >= self._budget.trials and not self._trials.unfinished
 
+    @property
+    def unmeasured(self) -> list[Trial]:
+        """The completed trials of a confirmation that were not measured on the test split yet; none in a search."""
+        if self._spec.confirm is None:
+            return []
+        return [trial for trial in self.trials.values() if trial.state == "completed" and trial.measured is None]
+
     def begin(self, host: str, pid: int, versions: Mapping[str, str]) -> None:
         """Say in the log that a driver took hold of the study, and give up the trials that killed those before it."""
         suspects = self._deaths.suspects(self._spec.failures.retries)
@@ -93,7 +101,8 @@ class Search:
 
     def end(self, message: str = "") -> None:
         """Say in the log how the session ended, and let go of the log."""
-        reason: EndReason = "failed" if message else "finished" if self.finished else "interrupted"
+        done = self.finished and not self.unmeasured
+        reason: EndReason = "failed" if message else "finished" if done else "interrupted"
         self._recorder.append(SessionEnded(self._clock(), self._session, reason, message))
         self.close()
 
@@ -157,6 +166,16 @@ class Search:
             reason = f"{failures} attempts in a row failed after epoch {self.trials[trial].epoch}; the last: {message}"
             self._recorder.append(TrialFailed(self._clock(), trial, reason))
 
+    def measured(self, trial: int, metrics: Mapping[str, float]) -> None:
+        """Record what the test split says of a completed trial. It is opened once: a second measurement is refused.
+
+        Raises:
+            TuneGateError: the study is no confirmation, trials are left to train, or the trial was measured before.
+        """
+        if not self.finished or all(waiting.number != trial for waiting in self.unmeasured):
+            raise TuneGateError(f"trial {trial} is not to be measured on the test split, or not again")
+        self._recorder.append(MeasuredOnTest(self._clock(), trial, self.trials[trial].epoch, dict(metrics)))
+
     def warn(self, message: str, trial: int | None = None) -> None:
         """Record something that a reader of the study should know."""
         self._recorder.append(Warned(self._clock(), message, trial))
@@ -167,6 +186,6 @@ class Search:
         number = 1 + max(self.trials, default=0)  # not their count: a log may have lost a number in the middle
         suggestion = self._sampler.suggest(number)
         settings = json.loads(json.dumps(suggestion.settings))  # as a reader of the log will see them: no tuples
-        seed = derived_seed(self._spec.seed, "trial", number)
+        seed = suggestion.seed_of(number, self._spec.seed)
         self._recorder.append(TrialSuggested(self._clock(), number, settings, seed, suggestion.source))
         return self.trials[number]

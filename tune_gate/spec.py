@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -17,6 +17,7 @@ from search_spaces.errors import SpaceError, unknown_name
 from trainables.config import TrialConfig, trial_config
 from trainables.errors import ConfigError
 from trainables.schedules import gate_rate, trunk_rate
+from tune_gate.confirm_spec import ConfirmSettings
 from tune_gate.errors import SpecError
 
 #: Settings that a search must not vary: they would compare trials on different data or at different lengths.
@@ -74,9 +75,11 @@ class SchedulerSettings(_Section):
 
 
 class SamplerSettings(_Section):
-    """Who suggests settings: `tpe` (Optuna), `random`, or `grid` (every point of an enumerable space, once)."""
+    """Who suggests settings: `tpe` (Optuna), `random`, `grid` (every point of an enumerable space, once), or `given`
+    (the configurations of the section `confirm`, each with each of its seeds).
+    """
 
-    kind: Literal["tpe", "random", "grid"] = "tpe"
+    kind: Literal["tpe", "random", "grid", "given"] = "tpe"
     startup: Annotated[int, Field(ge=1)] | None = None  # trials that end before TPE begins; default: see below
     explore: Annotated[float, Field(ge=0.0, le=1.0)] = 1 / 3  # share of later suggestions that stay random
 
@@ -132,6 +135,7 @@ class StudySpec(_Section):
     resources: ResourceSettings = ResourceSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     failures: FailureSettings = FailureSettings()
+    confirm: ConfirmSettings | None = None  # of a study that `tune-gate confirm` made
 
     @cached_property
     def search_space(self) -> SearchSpace:
@@ -204,6 +208,7 @@ def study_spec(mapping: Mapping[str, Any]) -> StudySpec:
         raise SpecError(str(error)) from None
     _check_rungs(spec)
     _check_first(spec)
+    _check_confirm(spec)
     return spec
 
 
@@ -325,6 +330,26 @@ def _check_first(spec: StudySpec) -> None:
             raise SpecError(f"'first': {dict(changes)} lies outside the space")
 
 
+def _check_confirm(spec: StudySpec) -> None:
+    """A confirmation trains what it was given, to the end, and nothing else."""
+    if (spec.confirm is None) != (spec.sampler.kind != "given"):
+        raise SpecError("sampler kind 'given' and section 'confirm' go together; `tune-gate confirm` writes both")
+    if spec.confirm is None:
+        return
+    if spec.milestones:
+        raise SpecError("a confirmation trains every configuration to the end; use scheduler kind 'full'")
+    if spec.trials % len(spec.confirm.arms):
+        raise SpecError(f"trials: {spec.trials} is no multiple of the {len(spec.confirm.arms)} configurations")
+    for arm in spec.confirm.arms:
+        for name in arm.settings:
+            if name not in spec.search_space.names:
+                raise SpecError(unknown_name(f"setting of {arm.name!r} in 'confirm':", name, spec.search_space.names))
+        try:
+            _check_schedules(trial_config({**spec.config, "epochs": spec.epochs, **arm.settings}))
+        except ConfigError as error:
+            raise SpecError(f"confirm, {arm.name!r}: {error}") from None
+
+
 def _check_rungs(spec: StudySpec) -> None:
     settings = spec.scheduler
     if settings.rungs is not None and settings.grace_period is not None:
@@ -341,6 +366,14 @@ def _check_rungs(spec: StudySpec) -> None:
         raise SpecError(f"scheduler: rung {too_late[0]} is not below epochs {spec.epochs}")
 
 
+def _section_of(section: Any, part: str) -> Any:
+    """The section below `section` at `part`: its name, or an index into a list of sections."""
+    kind = section if part.isdecimal() else section.model_fields[part].annotation
+    while not hasattr(kind, "model_fields"):  # an optional section, or a tuple of them
+        kind = get_args(kind)[0]
+    return kind
+
+
 def _one_line(error: ValidationError) -> str:
     """The first problem of a pydantic error, with the key's dotted name and, for an unknown key, the nearest one."""
     problem = error.errors()[0]
@@ -349,7 +382,7 @@ def _one_line(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         section: Any = StudySpec
         for part in where[:-1]:
-            section = section.model_fields[part].annotation
+            section = _section_of(section, part)
         return unknown_name("key", where[-1], section.model_fields) + (
             f" (in {'.'.join(where[:-1])!r})" if where[:-1] else ""
         )

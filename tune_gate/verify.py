@@ -14,6 +14,7 @@ from tune_gate.attempt_audit import AttemptAudit
 from tune_gate.audits import Audit, BudgetAudit, DecisionAudit, SessionAudit, SuggestionAudit, Trials, sampling_changes
 from tune_gate.errors import LogUnfit
 from tune_gate.lock import current_holder
+from tune_gate.measurement_audit import MeasurementAudit
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import read_spec
 
@@ -24,6 +25,7 @@ AUDITS: tuple[Callable[[StudySpec, Trials], Audit], ...] = (
     SuggestionAudit,
     AttemptAudit,
     DecisionAudit,
+    MeasurementAudit,
 )
 
 

@@ -55,10 +55,29 @@ FINITE: Mapping[str, Any] = {
 }
 
 
+#: Two points of `RICH`, a confirmation's configurations.
+CONFIRM: Mapping[str, Any] = {
+    "source": "a/search",
+    "source_name": "search",
+    "seeds": 10,
+    "arms": [
+        {"name": f"trial {trial}", "roles": [role], "trial": trial, "promised": 0.9, "settings": settings}
+        for trial, role, settings in (
+            (4, "winner", {"lr": 0.1, "momentum": 0.9, "gate_iters": 1, "gate_hidden": 64, "weight_decay": 0.0001,
+                           "schedule": "cosine", "schedule_gate": "constant"}),
+            (9, "runner-up", {"lr": 0.2, "momentum": 0.9, "gate_iters": 2, "gate_hidden": 64, "weight_decay": 0.0001,
+                              "schedule": "multistep", "milestones": [0.4, 0.6], "schedule_gate": "constant"}),
+        )
+    ],
+}  # fmt: skip
+
+
 def spec_of(kind: str, seed: int = 7, **changes: Any) -> StudySpec:
     space = FINITE if kind == "grid" else RICH
     trials = 8 if kind == "grid" else 20
     startup = {"startup": 2, "explore": 0.1} if kind == "tpe" else {}
+    if kind == "given":
+        changes = {"confirm": CONFIRM, "scheduler": {"kind": "full"}, **changes}
     sampler = {"kind": kind, **startup}
     return study_spec({"seed": seed, "trials": trials, "epochs": 9, "space": space, "sampler": sampler, **changes})
 
@@ -70,7 +89,8 @@ FATES = ("complete", "stop", "diverge", "fail", "wait", "run")
 def ready(sampler: Sampler, trial: int) -> TrialSuggested:
     """The suggestion as it stands in a log: through JSON, so without tuples."""
     suggestion = sampler.suggest(trial)
-    return TrialSuggested(0.0, trial, json.loads(json.dumps(suggestion.settings)), 1, suggestion.source)
+    seed = suggestion.seed or 1
+    return TrialSuggested(0.0, trial, json.loads(json.dumps(suggestion.settings)), seed, suggestion.source)
 
 
 def story(spec: StudySpec, fates: list[tuple[str, float]]) -> list[Event]:
@@ -117,7 +137,7 @@ histories = st.lists(st.tuples(st.sampled_from(FATES), st.floats(0.0, 1.0)), max
 
 
 def test_every_kind_that_a_spec_may_name_is_in_the_registry() -> None:
-    assert set(SAMPLERS) == {"tpe", "random", "grid"}
+    assert set(SAMPLERS) == {"tpe", "random", "grid", "given"}
     assert all(spec_of(kind).sampler.kind == kind for kind in SAMPLERS)
 
 
