@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from analysis.configs import config_yaml
     from analysis.costs import LEDGER_PURPOSES, Ledger, ledger
+    from analysis.early_stopping import Safety, early_stopping_safety
     from analysis.errors import AnalysisError, LogCorrupt, SchemaUnknown, StudyNotFound
     from analysis.explanations import Explanation, why
     from analysis.export import EXPORTERS, export_table
     from analysis.files import write_atomic
     from analysis.log import read_log
     from analysis.names import UnknownName
+    from analysis.rankings import RankCorrelation, rank_correlation
     from analysis.rungs import rung_entries
     from analysis.statistics import wilson_interval
     from analysis.study import Study, StudyHeader, list_studies, open_study
@@ -30,6 +32,8 @@ __all__ = [
     "Explanation",
     "Ledger",
     "LogCorrupt",
+    "RankCorrelation",
+    "Safety",
     "SchemaUnknown",
     "Study",
     "StudyHeader",
@@ -38,10 +42,12 @@ __all__ = [
     "best_table",
     "best_trial",
     "config_yaml",
+    "early_stopping_safety",
     "export_table",
     "ledger",
     "list_studies",
     "open_study",
+    "rank_correlation",
     "read_log",
     "rung_entries",
     "why",
@@ -52,11 +58,13 @@ __all__ = [
 _MODULES = {
     "configs": ("config_yaml",),
     "costs": ("LEDGER_PURPOSES", "Ledger", "ledger"),
+    "early_stopping": ("Safety", "early_stopping_safety"),
     "errors": ("AnalysisError", "LogCorrupt", "SchemaUnknown", "StudyNotFound"),
     "export": ("EXPORTERS", "export_table"),
     "files": ("write_atomic",),
     "log": ("read_log",),
     "names": ("UnknownName",),
+    "rankings": ("RankCorrelation", "rank_correlation"),
     "rungs": ("rung_entries",),
     "statistics": ("wilson_interval",),
     "study": ("Study", "StudyHeader", "list_studies", "open_study"),

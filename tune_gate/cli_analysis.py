@@ -1,4 +1,4 @@
-"""`tune-gate why` and `ledger`: why a trial ended where it did, and where the time went."""
+"""`tune-gate why`, `ledger` and `safety`: why a trial ended, where the time went, whether stopping early was safe."""
 
 from __future__ import annotations
 
@@ -43,9 +43,27 @@ def ledger(
     _say("\n".join(folded.lines()))
 
 
+def safety(
+    directory: StudyDir,
+    epochs: Annotated[
+        list[int] | None,
+        typer.Option("--epoch", min=1, help="Judge here, not at the rungs; may be repeated."),
+    ] = None,
+    smooth: Annotated[int, typer.Option("--smooth", min=1, help="Average values over so many epochs.")] = 1,
+    winners: Annotated[float, typer.Option("--winners", help="Share of the finished trials that won.")] = 0.1,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say whether early stopping was safe here: what each rung knew of the end, and advice."""
+    from analysis.early_stopping import early_stopping_safety  # noqa: PLC0415
+    from analysis.study import open_study  # noqa: PLC0415
+
+    found = early_stopping_safety(open_study(directory), epochs or (), smooth, winners)
+    _say(json.dumps(found.to_record(), indent=2) if as_json else "\n".join(found.lines()))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (why, ledger):
+    for command in (why, ledger, safety):
         app.command()(command)
 
 

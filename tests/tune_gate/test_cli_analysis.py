@@ -98,3 +98,14 @@ def test_the_ledger_adds_up(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert len(record["trials"]) == 14
     assert run(monkeypatch, "ledger", folder, "--trials") == 0
     assert "CPU-hours allocated" in capsys.readouterr().out
+
+
+def test_safety(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "safety", folder) == 0
+    said = capsys.readouterr().out
+    assert "rung 1:" in said
+    assert "advice:" in said
+    assert run(monkeypatch, "safety", folder, "--json", "--epoch", 2, "--epoch", 4, "--smooth", 2) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [rung["epoch"] for rung in record["rungs"]] == [2, 4]
+    assert run(monkeypatch, "safety", folder, "--winners", 0) == 2
