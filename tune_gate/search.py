@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from analysis.events import (
     Action,
@@ -19,6 +19,7 @@ from analysis.events import (
     AttemptStarted,
     EndReason,
     EpochReported,
+    Event,
     FailureKind,
     MeasuredOnTest,
     SessionEnded,
@@ -31,7 +32,7 @@ from analysis.trials import Trial, TrialsFold
 from tune_gate.budget import current_budget
 from tune_gate.deaths import DeathsFold
 from tune_gate.errors import Misuse, TuneGateError
-from tune_gate.recorder import Recorder
+from tune_gate.recorder import Fold, Recorder
 from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import build_scheduler
 from tune_gate.spec import StudySpec
@@ -47,17 +48,35 @@ class Assignment:
     from_epoch: int  # no checkpoint beyond this epoch counts: what it holds was never reported
 
 
+class Journal(Protocol):
+    """Where the search writes its events: the study's log, or memory."""
+
+    events: list[Event]  # those that were there before
+
+    def append(self, event: Event) -> None:
+        """Keep `event`, and then let the folds see it."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
 class Search:
     """One session of a study. Open it as a context; it says in the log how it ended."""
 
-    def __init__(self, spec: StudySpec, study: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        study: Path,
+        clock: Callable[[], float] = time.time,
+        journal: Callable[[Path, Iterable[Fold]], Journal] = Recorder,
+    ) -> None:
         self._spec = spec
         self._clock = clock
         self._trials = TrialsFold()
         self._scheduler = build_scheduler(spec)
         self._sampler = build_sampler(spec)
         self._deaths = DeathsFold()
-        self._recorder = Recorder(study, [self._trials, self._scheduler, self._sampler, self._deaths])
+        self._recorder = journal(study, [self._trials, self._scheduler, self._sampler, self._deaths])
         self._live: set[int] = set()
         self._stopping = False
         self._budget = current_budget(spec, self._recorder.events)
@@ -67,6 +86,11 @@ class Search:
     def trials(self) -> Mapping[int, Trial]:
         """The trials so far, by number; not to be changed."""
         return self._trials.trials
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The events that the journal holds: of a log, those before this session; not to be changed."""
+        return self._recorder.events
 
     @property
     def live(self) -> int:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -190,6 +190,9 @@ class StudySpec(_Section):
         return record
 
 
+Spec = TypeVar("Spec", bound=StudySpec)
+
+
 def study_spec(mapping: Mapping[str, Any]) -> StudySpec:
     """The specification that `mapping` describes.
 
@@ -197,18 +200,28 @@ def study_spec(mapping: Mapping[str, Any]) -> StudySpec:
         SpecError: a key is unknown (the nearest known one is named), a value is ill-typed or out of range, or the
             space offers a value that no trial can take.
     """
-    try:
-        spec = StudySpec.model_validate(dict(mapping))
-    except ValidationError as error:
-        raise SpecError(_one_line(error)) from None
+    spec = plain_spec(StudySpec, mapping)
     try:
         _check_config(spec)
         _check_space(spec)
     except (SpaceError, ConfigError) as error:
         raise SpecError(str(error)) from None
-    _check_rungs(spec)
     _check_first(spec)
     _check_confirm(spec)
+    return spec
+
+
+def plain_spec(kind: type[Spec], mapping: Mapping[str, Any]) -> Spec:
+    """The specification of type `kind` that `mapping` describes, its space and settings not yet tried on a trial.
+
+    Raises:
+        SpecError: a key is unknown, a value is ill-typed or out of range, or a rung lies beyond the end.
+    """
+    try:
+        spec = kind.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise SpecError(_one_line(error)) from None
+    _check_rungs(spec)
     return spec
 
 

@@ -1,0 +1,1 @@
+"""Replay: a search run again in virtual time, over learning curves that were recorded once."""

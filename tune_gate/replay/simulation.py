@@ -1,0 +1,195 @@
+"""A search in virtual time: the production search and its folds, with workers that look their epochs up."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.events import EpochReported, Event
+from analysis.trials import Trial
+from tune_gate.recorder import Fold
+from tune_gate.replay.lookup import Lookup
+from tune_gate.replay.recorded import Matrix, RecordedCurves
+from tune_gate.search import Assignment, Search
+from tune_gate.spec import StudySpec
+
+
+class ReplaySpec(StudySpec):
+    """The specification of a replayed search: its settings need be none of ours, for nothing is trained."""
+
+    def trial_settings(self, settings: Mapping[str, Any], seed: int, epochs: int) -> dict[str, Any]:  # noqa: ARG002
+        """The point itself."""
+        return dict(settings)
+
+
+class MemoryLog:
+    """The log of a search that nobody will resume."""
+
+    def __init__(self, study: Path, folds: Iterable[Fold]) -> None:  # noqa: ARG002  the signature of `Recorder`
+        self.events: list[Event] = []
+        self._folds = list(folds)
+
+    def append(self, event: Event) -> None:
+        """Keep `event`, and hand it to the folds."""
+        self.events.append(event)
+        for fold in self._folds:
+            fold.apply(event)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one replayed search found. The arrays are over its epochs, in the order in which they ended."""
+
+    seed: int
+    hours: Matrix  # since the start, when the epoch ended; in units of an epoch where no durations are known
+    best: Matrix  # the best validation value so far
+    test: Matrix  # the test value of that epoch of that configuration; NaN where not known
+    trials: int
+    censored: int  # trials that would have gone on beyond what is recorded of them
+    lost_at: int | None  # the rung that stopped the best configuration tried; None: none did
+    events: tuple[Event, ...]
+
+    @property
+    def decisions(self) -> list[EpochReported]:
+        """The reports on which something was decided."""
+        return [event for event in self.events if isinstance(event, EpochReported)]
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Epochs that a worker trains without a decision in between."""
+
+    row: int
+    start: int  # exclusive
+    end: int  # inclusive
+    began: float  # hours
+
+
+@dataclass
+class _Workers:
+    """The workers, and the clock that they share."""
+
+    curves: RecordedCurves
+    hours: Matrix  # of each epoch
+    stops: NDArray[np.int64]  # epochs at which something may be decided, ascending
+    now: float = 0.0
+    stretches: list[_Stretch] = field(default_factory=list)
+    finished: int = 0  # epochs
+    _queue: list[tuple[float, int, Assignment, _Stretch]] = field(default_factory=list)
+    _count: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def begin(self, assignment: Assignment, row: int, epoch: int) -> None:
+        """Train from `epoch` to the next stop, or to the curve's end."""
+        known = int(self.curves.lengths[row])
+        end = min(int(self.stops[np.searchsorted(self.stops, epoch, side="right")]), known)
+        stretch = _Stretch(row, epoch, end, self.now)
+        ready = self.now + float(self.hours[row, epoch:end].sum())
+        heapq.heappush(self._queue, (ready, next(self._count), assignment, stretch))
+        self.stretches.append(stretch)
+
+    def wait(self) -> tuple[Assignment, _Stretch]:
+        """The next stretch to be finished; the clock moves on to its end."""
+        self.now, _, assignment, stretch = heapq.heappop(self._queue)
+        self.finished += stretch.end - stretch.start
+        return assignment, stretch
+
+
+def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: int, budget: float = math.inf) -> Run:
+    """Run the search that `spec` describes over `curves`, with so many asynchronous workers.
+
+    Reports reach the search at rungs, at the end, and where a curve ends: between them nothing is decided. A trial
+    that would go on beyond its recorded curve fails, and is counted as censored.
+
+    Args:
+        spec: its epochs are those of the curves.
+        curves: what training gives.
+        lookup: fresh for this run.
+        workers: how many trials run at once.
+        budget: epochs of all workers together; the search is cut there.
+    """
+    pool = _Workers(curves, epoch_hours(curves), np.array(sorted({*spec.milestones, spec.epochs})))
+    search = Search(spec, Path(), clock=lambda: pool.now * 3600.0, journal=MemoryLog)
+    search.begin("replay", 0, {})
+    rows: dict[int, int] = {}
+    censored = 0
+    while pool.finished < budget:
+        while len(pool) < workers and (assignment := search.next_assignment()) is not None:
+            trial = assignment.trial
+            if trial not in rows:
+                rows[trial] = lookup.row(search.trials[trial].settings)
+            if assignment.from_epoch >= curves.lengths[rows[trial]]:
+                censored += _censor(search, assignment)
+                continue
+            pool.begin(assignment, rows[trial], assignment.from_epoch)
+        if not len(pool):
+            break
+        assignment, stretch = pool.wait()
+        metrics = _metrics(curves, stretch, ends=stretch.end == curves.lengths[stretch.row])
+        action = search.report(assignment.trial, assignment.attempt, stretch.end, metrics)
+        if action == "continue":
+            if stretch.end == curves.lengths[stretch.row]:
+                censored += _censor(search, assignment)
+            else:
+                pool.begin(assignment, stretch.row, stretch.end)
+    hours, best, test = _trace(pool, budget)
+    return Run(
+        spec.seed, hours, best, test, len(rows), censored, _lost_at(search.trials, rows, curves), tuple(search.events)
+    )
+
+
+def epoch_hours(curves: RecordedCurves) -> Matrix:
+    """Hours of each epoch, as recorded; an epoch is the unit where nothing was."""
+    if not curves.timed:
+        return np.ones_like(curves.values)
+    return np.nan_to_num(curves.seconds, nan=float(np.nanmedian(curves.seconds))) / 3600.0
+
+
+def _metrics(curves: RecordedCurves, stretch: _Stretch, *, ends: bool) -> dict[str, float]:
+    diverged = ends and bool(curves.diverged[stretch.row])
+    return {"val_acc": float(curves.values[stretch.row, stretch.end - 1]), "diverged": float(diverged)}
+
+
+def _censor(search: Search, assignment: Assignment) -> int:
+    search.fail(assignment.trial, assignment.attempt, "lost", "its recorded curve ends here")
+    return 1
+
+
+def _trace(pool: _Workers, budget: float) -> tuple[Matrix, Matrix, Matrix]:
+    """Hours, best value and its test value at the end of each epoch, in order; `budget` epochs at most."""
+    times, values, tests = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+    for stretch in pool.stretches:
+        part = slice(stretch.start, stretch.end)
+        times.append(stretch.began + np.cumsum(pool.hours[stretch.row, part]))
+        values.append(pool.curves.values[stretch.row, part])
+        tests.append(pool.curves.tests[stretch.row, part])
+    order = np.argsort(np.concatenate(times), kind="stable")
+    if order.size > budget:
+        order = order[: int(budget)]
+    value = np.concatenate(values)[order]
+    best = np.fmax.accumulate(value) if value.size else value
+    places = np.maximum.accumulate(np.where(value >= best, np.arange(value.size), 0)) if value.size else order
+    return np.concatenate(times)[order], best, np.concatenate(tests)[order][places]
+
+
+def _lost_at(trials: Mapping[int, Trial], rows: Mapping[int, int], curves: RecordedCurves) -> int | None:
+    """The rung where the best of the configurations tried was stopped."""
+    whole = {trial: row for trial, row in rows.items() if curves.lengths[row] == curves.epochs}
+    if not whole:
+        return None
+    winner = trials[max(whole, key=lambda trial: curves.peaks[whole[trial]])]
+    last = winner.last
+    return last.rung.milestone if last is not None and last.rung is not None and winner.state == "stopped" else None
