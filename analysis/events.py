@@ -134,6 +134,24 @@ class BudgetExtended:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecChanged:
+    """Settings of the study were changed that do not change what a trial is: resources, checkpoints, failures."""
+
+    kind: ClassVar[str] = "spec_changed"
+    time: float
+    settings: Mapping[str, Any]  # new values by dotted key
+
+
+@dataclass(frozen=True, slots=True)
+class CodeAccepted:
+    """The study goes on although the code behind its trials has changed."""
+
+    kind: ClassVar[str] = "code_accepted"
+    time: float
+    files: Mapping[str, str | None]  # the files that changed, with their new fingerprints; None: it is gone
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that a reader of the study should know."""
 
@@ -163,6 +181,8 @@ Event = (
     | TrialFailed
     | MeasuredOnTest
     | BudgetExtended
+    | SpecChanged
+    | CodeAccepted
     | Warned
     | SessionEnded
 )
@@ -178,6 +198,8 @@ EVENTS: Mapping[str, type[Event]] = {
         TrialFailed,
         MeasuredOnTest,
         BudgetExtended,
+        SpecChanged,
+        CodeAccepted,
         Warned,
         SessionEnded,
     )

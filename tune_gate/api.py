@@ -16,6 +16,7 @@ from analysis.export import EXPORTERS, export_table
 from analysis.files import write_atomic
 from analysis.study import Study, open_study
 from analysis.tables import best_table
+from tune_gate.changes import refuse_changed_code, take_over_edits
 from tune_gate.display import Silent, open_display
 from tune_gate.errors import Misuse
 from tune_gate.progress import ProgressReader
@@ -59,7 +60,7 @@ def launch(
     folder = Path(directory) if directory is not None else free_folder(STUDIES, ready.name)
     create_study(ready, folder)
     try:
-        return _run(folder, console)
+        return _run(folder, ProgressReader(folder), console)
     except Misuse:
         if not _has_trials(folder):
             shutil.rmtree(folder)  # we made it, and it holds nothing yet: the same launch can be tried again
@@ -69,12 +70,24 @@ def launch(
 def resume(directory: str | Path, console: Console | None = None) -> Outcome:
     """Go on with a search that was interrupted, stopped or killed; a finished one is left as it is.
 
+    What was edited in the folder's study.yaml is taken over, if it does not mix results.
+
     Raises:
         StudyNotFound: there is no study.
+        Misuse: an edit, or a change of the code, would mix results (`changes.accept_code` lets the code pass).
         StudyLocked: the search is running.
         SearchFailed: it died again and again.
     """
-    return _run(Path(directory), console)
+    folder = Path(directory)
+    reader = ProgressReader(folder)
+    events = reader.read()
+    for line in take_over_edits(folder, events):
+        if console is not None:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    reader.read()
+    if not reader.done:
+        refuse_changed_code(folder, events)
+    return _run(folder, reader, console)
 
 
 def demo_spec() -> StudySpec:
@@ -82,9 +95,7 @@ def demo_spec() -> StudySpec:
     return _spec(None, {})
 
 
-def _run(folder: Path, console: Console | None) -> Outcome:
-    reader = ProgressReader(folder)
-    reader.read()
+def _run(folder: Path, reader: ProgressReader, console: Console | None) -> Outcome:
     if not reader.done:
         if console is None:
             silent = Silent()
@@ -93,9 +104,8 @@ def _run(folder: Path, console: Console | None) -> Outcome:
             with open_display(folder, console) as display:
                 supervise(folder, display.tick, display.say)
     reader.read()
-    finished = reader.done
     study = open_study(folder)
-    return Outcome(study, "finished" if finished else "interrupted", _write_exports(study))
+    return Outcome(study, "finished" if reader.done else "interrupted", _write_exports(study))
 
 
 def _write_exports(study: Study) -> tuple[Path, ...]:

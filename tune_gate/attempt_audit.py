@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from analysis.events import AttemptFailed, AttemptStarted, EpochReported, Event, SessionStarted, TrialFailed
 from analysis.trials import Trial
 from tune_gate.audits import Trials
+from tune_gate.changes import current_spec
 from tune_gate.deaths import DeathsFold
 from tune_gate.spec import StudySpec
 
@@ -21,7 +22,7 @@ class AttemptAudit:
 
     def __init__(self, spec: StudySpec, trials: Trials) -> None:
         self._trials = trials
-        self._retries = spec.failures.retries
+        self._spec = spec
         self._deaths = DeathsFold()
         self._suspects: set[int] = set()  # trials that the running session may give up
         self._live: dict[int, int] = {}  # trials with a worker -> the last epoch of this attempt; 0 before the first
@@ -30,7 +31,7 @@ class AttemptAudit:
         """Say what is wrong with `event`, and take it in."""
         match event:
             case SessionStarted():
-                self._suspects = self._deaths.suspects(self._retries)
+                self._suspects = self._deaths.suspects(self._spec.failures.retries)
                 self._live = {}
             case AttemptStarted() | EpochReported() | AttemptFailed() | TrialFailed():
                 trial = self._trials.get(event.trial)
@@ -42,6 +43,7 @@ class AttemptAudit:
                     yield from self._of_trial(event, trial)
             case _:
                 pass
+        self._spec = current_spec(self._spec, [event])
         self._deaths.apply(event)
 
     def _of_trial(self, event: OfAttempt, trial: Trial) -> Iterator[str]:
@@ -55,10 +57,10 @@ class AttemptAudit:
                 yield from self._unlike_running(event, trial)
                 self._live.pop(trial.number, None)
             case TrialFailed():
-                if trial.failures <= self._retries and trial.number not in self._suspects:
+                if trial.failures <= self._spec.failures.retries and trial.number not in self._suspects:
                     yield (
                         f"trial {trial.number} was given up after {trial.failures} failures in a row; "
-                        f"{self._retries} retries were allowed"
+                        f"{self._spec.failures.retries} retries were allowed"
                     )
                 self._live.pop(trial.number, None)
 

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 from analysis.events import (
     BudgetExtended,
+    CodeAccepted,
     EpochReported,
     Event,
     RungEntry,
     SessionEnded,
     SessionStarted,
+    SpecChanged,
     TrialSuggested,
     Warned,
 )
@@ -63,7 +65,7 @@ class SessionAudit:
                 self._open = False
             case BudgetExtended():
                 self._budget = _extended(event)
-            case Warned():
+            case Warned() | SpecChanged() | CodeAccepted():
                 pass
             case _ if not self._open:
                 yield f"a {event.kind!r} event of trial {event.trial} outside of any session"

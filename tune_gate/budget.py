@@ -28,11 +28,14 @@ class Budget:
 
 def current_budget(spec: StudySpec, events: Iterable[Event]) -> Budget:
     """The budget after the last extension in the log."""
-    budget = Budget(spec.trials, spec.epochs, spec.milestones)
-    for event in events:
-        if isinstance(event, BudgetExtended):
-            budget = Budget(event.trials, event.epochs, event.rungs)
-    return budget
+    return budgets(spec, events)[-1]
+
+
+def budgets(spec: StudySpec, events: Iterable[Event]) -> list[Budget]:
+    """The budgets that the study has had, that of its launch first."""
+    grown = [event for event in events if isinstance(event, BudgetExtended)]
+    launched = Budget(spec.trials, spec.epochs, spec.milestones)
+    return [launched, *(Budget(event.trials, event.epochs, event.rungs) for event in grown)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,17 @@ def launch(
 
 
 @app.command()
-def resume(directory: StudyDir) -> None:
-    """Go on with a search that was interrupted, stopped or killed."""
+def resume(
+    directory: StudyDir,
+    accepted: Annotated[bool, typer.Option("--accept-code", help="Although the trials' code has changed.")] = False,  # noqa: FBT002
+) -> None:
+    """Go on with a search that was interrupted, stopped or killed, with what was edited in its study.yaml."""
     from tune_gate import api  # noqa: PLC0415
+    from tune_gate.changes import accept_code  # noqa: PLC0415
 
     console = stdout_console()
+    if accepted and (changed := accept_code(directory)):
+        console.print(f"warning: {changed}", markup=False, highlight=False, soft_wrap=True)
     _conclude(api.resume(directory, console), console)
 
 

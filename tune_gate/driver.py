@@ -23,6 +23,7 @@ import ray
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
+from tune_gate.changes import refuse_changed_code
 from tune_gate.errors import LogWriteError, Misuse, TuneGateError
 from tune_gate.lock import hold
 from tune_gate.measuring import check_measurable, measure_on_ray
@@ -44,15 +45,15 @@ def drive(study: Path) -> None:
         TuneGateError, AnalysisError, SpaceError, TrainableError: the search could not go on; the log says why.
     """
     spec = read_spec(study)
-    with hold(study):
+    with hold(study), contextlib.closing(Search(spec, study)) as search:
         (study / STOP_REQUEST).unlink(missing_ok=True)
-        _check_trials(spec)
-        search = Search(spec, study)
+        refuse_changed_code(study, search.history)
+        _check_trials(search.spec)
         with _stop_on_signals(search), _ended_in_the_log(search):
             search.begin(socket.gethostname(), os.getpid(), versions())
-            with _ray(spec):
-                run_on_ray(search, spec, study)
-                measure_on_ray(search, spec, study, trainable_class(spec.trainable))
+            with _ray(search.spec):
+                run_on_ray(search, search.spec, study)
+                measure_on_ray(search, search.spec, study, trainable_class(spec.trainable))
 
 
 def _check_trials(spec: StudySpec) -> None:

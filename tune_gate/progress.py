@@ -15,6 +15,7 @@ from analysis.events import (
     MeasuredOnTest,
     SessionEnded,
     SessionStarted,
+    SpecChanged,
     TrialFailed,
     TrialSuggested,
     Warned,
@@ -23,6 +24,7 @@ from analysis.log import LOG_FILE, LogPosition, read_log_from
 from analysis.statistics import wilson_interval
 from analysis.trials import ENDED, Trial, TrialsFold
 from tune_gate.budget import current_budget
+from tune_gate.changes import current_spec
 from tune_gate.schedulers import RungCount, build_scheduler
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import read_spec
@@ -109,6 +111,8 @@ class ProgressReader:
                 self._session = event
             if isinstance(event, BudgetExtended):
                 self.budget = current_budget(self.spec, [event])
+            if isinstance(event, SpecChanged):
+                self.spec = current_spec(self.spec, [event])
         return events
 
     def progress(self, alive: bool) -> Progress:  # noqa: FBT001  a fact, not a choice of behaviour
@@ -170,6 +174,9 @@ class ProgressReader:
                 return f"trial {event.trial} measured on the test split"
             case BudgetExtended():
                 return f"the budget is now {event.trials} trials of up to {event.epochs} epochs"
+            case SpecChanged():
+                changed = ", ".join(f"{name} {short(value)}" for name, value in event.settings.items())
+                return f"changed since the launch: {changed}"
             case TrialFailed():
                 return f"trial {event.trial} given up: {event.reason}"
             case Warned():

@@ -30,6 +30,7 @@ from analysis.events import (
 )
 from analysis.trials import Trial, TrialsFold
 from tune_gate.budget import current_budget
+from tune_gate.changes import current_spec, version_changes
 from tune_gate.deaths import DeathsFold
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.recorder import Fold, Recorder
@@ -70,17 +71,27 @@ class Search:
         clock: Callable[[], float] = time.time,
         journal: Callable[[Path, Iterable[Fold]], Journal] = Recorder,
     ) -> None:
-        self._spec = spec
         self._clock = clock
         self._trials = TrialsFold()
         self._scheduler = build_scheduler(spec)
         self._sampler = build_sampler(spec)
         self._deaths = DeathsFold()
         self._recorder = journal(study, [self._trials, self._scheduler, self._sampler, self._deaths])
+        self._spec = current_spec(spec, self._recorder.events)
         self._live: set[int] = set()
         self._stopping = False
         self._budget = current_budget(spec, self._recorder.events)
         self._session = 1 + sum(isinstance(event, SessionStarted) for event in self._recorder.events)
+
+    @property
+    def spec(self) -> StudySpec:
+        """The specification, with what was changed since the launch."""
+        return self._spec
+
+    @property
+    def history(self) -> Sequence[Event]:
+        """The log as this session found it."""
+        return self._recorder.events
 
     @property
     def trials(self) -> Mapping[int, Trial]:
@@ -118,6 +129,9 @@ class Search:
         """Say in the log that a driver took hold of the study, and give up the trials that killed those before it."""
         suspects = self._deaths.suspects(self._spec.failures.retries)
         self._recorder.append(SessionStarted(self._clock(), self._session, host, pid, dict(versions)))
+        before = next((event for event in reversed(self.history) if isinstance(event, SessionStarted)), None)
+        if before is not None and (changed := version_changes(before.versions, versions)):
+            self.warn(f"other versions than in session {before.session}: {', '.join(changed)}; results may differ")
         for trial in sorted(suspects):
             if not self.trials[trial].ended:
                 reason = f"{self._deaths.in_a_row} drivers in a row died while it ran, and none saw an epoch end"

@@ -275,6 +275,17 @@ def with_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
     return result
 
 
+def flat_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a spec's record by dotted key, its groups opened."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": setting for inner, setting in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
 def parse_change(text: str) -> tuple[str, Any]:
     """`a.b=value` as (dotted key, YAML value).
 

@@ -16,6 +16,7 @@ from analysis.errors import AnalysisError
 from analysis.files import write_atomic
 from analysis.study import STUDY_FILE, STUDY_SCHEMA, open_study
 from tune_gate.errors import Misuse, StudyExists
+from tune_gate.fingerprint import code_fingerprints
 from tune_gate.spec import StudySpec, study_spec
 
 SPEC_FILE = "study.yaml"
@@ -36,7 +37,7 @@ def create_study(spec: StudySpec, study: Path) -> StudySpec:
         raise StudyExists(f"{study} already holds a study; `tune-gate resume {study}` goes on with it")
     if study.exists() and (not study.is_dir() or any(study.iterdir())):
         raise StudyExists(f"{study} is not an empty folder, and nothing is written over; choose another --dir")
-    spec = _with_absolute_paths(spec)
+    spec = with_absolute_paths(spec)
     record = {
         "schema": STUDY_SCHEMA,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -44,9 +45,11 @@ def create_study(spec: StudySpec, study: Path) -> StudySpec:
         "git_commit": _git_commit(),
         "base_config": spec.base_config.model_dump(mode="json"),
         "spec": spec.to_record(),
+        "given": given_settings(spec),
+        "code": code_fingerprints(spec.trainable),
     }
     try:
-        write_atomic(study / SPEC_FILE, yaml.safe_dump(_given(spec), sort_keys=False))
+        write_atomic(study / SPEC_FILE, yaml.safe_dump(given_settings(spec), sort_keys=False))
         write_atomic(study / STUDY_FILE, json.dumps(record, indent=1))  # last: with it, the study exists
     except OSError as error:
         raise Misuse(f"cannot make the study {study}: {error.strerror}") from None
@@ -92,12 +95,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _given(spec: StudySpec) -> dict[str, Any]:
+def given_settings(spec: StudySpec) -> dict[str, Any]:
     """The spec as its author would write it: only what was set."""
     return spec.model_dump(mode="json", exclude_unset=True)
 
 
-def _with_absolute_paths(spec: StudySpec) -> StudySpec:
+def with_absolute_paths(spec: StudySpec) -> StudySpec:
     """Workers run elsewhere: a relative path in the settings means one below the folder of the launch."""
     config = dict(spec.config)
     kind, colon, path = str(config.get("data", "")).partition(":")
@@ -106,7 +109,7 @@ def _with_absolute_paths(spec: StudySpec) -> StudySpec:
     for key in ("baseline", "data_dir"):
         if config.get(key):
             config[key] = str(Path(config[key]).expanduser().resolve())
-    return study_spec({**_given(spec), "config": config}) if config != dict(spec.config) else spec
+    return study_spec({**given_settings(spec), "config": config}) if config != dict(spec.config) else spec
 
 
 def _git_commit() -> str | None:
