@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,21 +154,11 @@ class ProgressReader:
         """One line about an event that a person would want to hear of; None for the rest."""
         match event:
             case TrialSuggested():
-                settings = ", ".join(f"{name} {short(value)}" for name, value in event.settings.items())
-                return f"trial {event.trial} suggested ({event.source}): {settings}"
+                return f"trial {event.trial} suggested ({event.source}): {_listed(event.settings)}"
             case AttemptStarted(attempt=attempt) if attempt > 1:
                 return f"trial {event.trial} goes on after epoch {event.from_epoch} (attempt {attempt})"
-            case EpochReported(action="stop", rung=rung) if rung is not None:
-                return (
-                    f"trial {event.trial} stopped at rung {rung.milestone}: {rung.value:.4f}, rank {rung.rank} "
-                    f"of {rung.peers} (best {rung.survivors} go on, from {rung.cutoff:.4f})"
-                )
-            case EpochReported(action="complete"):
-                return f"trial {event.trial} completed {event.epoch} epochs: {event.metrics[self.spec.metric]:.4f}"
-            case EpochReported(action="diverge"):
-                return f"trial {event.trial} diverged at epoch {event.epoch}"
-            case EpochReported(action="interrupt"):
-                return f"trial {event.trial} saved at epoch {event.epoch}"
+            case EpochReported():
+                return _decided(event, self.spec.metric)
             case AttemptFailed():
                 return f"trial {event.trial}, attempt {event.attempt} {event.failure}: {event.message}"
             case MeasuredOnTest():
@@ -175,8 +166,7 @@ class ProgressReader:
             case BudgetExtended():
                 return f"the budget is now {event.trials} trials of up to {event.epochs} epochs"
             case SpecChanged():
-                changed = ", ".join(f"{name} {short(value)}" for name, value in event.settings.items())
-                return f"changed since the launch: {changed}"
+                return f"changed since the launch: {_listed(event.settings)}"
             case TrialFailed():
                 return f"trial {event.trial} given up: {event.reason}"
             case Warned():
@@ -215,6 +205,28 @@ class ProgressReader:
         if isinstance(self._session, SessionEnded):
             return self._session.reason
         return "not started" if self._session is None else "died"
+
+
+def _decided(event: EpochReported, metric: str) -> str | None:
+    """One line about a report after which something happens to its trial."""
+    match event:
+        case EpochReported(action="stop", rung=rung) if rung is not None:
+            return (
+                f"trial {event.trial} stopped at rung {rung.milestone}: {rung.value:.4f}, rank {rung.rank} "
+                f"of {rung.peers} (best {rung.survivors} go on, from {rung.cutoff:.4f})"
+            )
+        case EpochReported(action="complete"):
+            return f"trial {event.trial} completed {event.epoch} epochs: {event.metrics[metric]:.4f}"
+        case EpochReported(action="diverge"):
+            return f"trial {event.trial} diverged at epoch {event.epoch}"
+        case EpochReported(action="interrupt"):
+            return f"trial {event.trial} saved at epoch {event.epoch}"
+        case _:
+            return None
+
+
+def _listed(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {short(value)}" for name, value in settings.items())
 
 
 def duration(seconds: float) -> str:
