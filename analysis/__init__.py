@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from analysis.files import write_atomic
     from analysis.log import read_log
     from analysis.names import UnknownName
+    from analysis.plots.chart import NothingToShow
+    from analysis.plots.registry import FIGURES, chart, figure, paper_figure, write_figures
     from analysis.rankings import RankCorrelation, rank_correlation
     from analysis.rungs import rung_entries
     from analysis.statistics import wilson_interval
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BEST_TABLE_COLUMNS",
     "EXPORTERS",
+    "FIGURES",
     "LEDGER_PURPOSES",
     "AnalysisError",
     "Explanation",
     "Ledger",
     "LogCorrupt",
+    "NothingToShow",
     "RankCorrelation",
     "Safety",
     "SchemaUnknown",
@@ -41,18 +45,22 @@ __all__ = [
     "UnknownName",
     "best_table",
     "best_trial",
+    "chart",
     "config_yaml",
     "early_stopping_safety",
     "export_table",
+    "figure",
     "ledger",
     "list_studies",
     "open_study",
+    "paper_figure",
     "rank_correlation",
     "read_log",
     "rung_entries",
     "why",
     "wilson_interval",
     "write_atomic",
+    "write_figures",
 ]
 
 _MODULES = {
@@ -64,6 +72,8 @@ _MODULES = {
     "files": ("write_atomic",),
     "log": ("read_log",),
     "names": ("UnknownName",),
+    "plots.chart": ("NothingToShow",),
+    "plots.registry": ("FIGURES", "chart", "figure", "paper_figure", "write_figures"),
     "rankings": ("RankCorrelation", "rank_correlation"),
     "rungs": ("rung_entries",),
     "statistics": ("wilson_interval",),

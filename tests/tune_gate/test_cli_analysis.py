@@ -109,3 +109,12 @@ def test_safety(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     record = json.loads(capsys.readouterr().out)
     assert [rung["epoch"] for rung in record["rungs"]] == [2, 4]
     assert run(monkeypatch, "safety", folder, "--winners", 0) == 2
+
+
+def test_figures(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "figures", folder, "--only", "history", "--only", "contour", "-o", tmp_path) == 0
+    assert f"wrote {tmp_path / 'history.pdf'}" in capsys.readouterr().out
+    assert (tmp_path / "history.pdf").read_bytes().startswith(b"%PDF")
+    assert run(monkeypatch, "figures", folder, "--format", "gif") == 2

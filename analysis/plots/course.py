@@ -1,0 +1,149 @@
+"""Figures of the course of a search: the best value so far, and every learning curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.plots.chart import (
+    BLACK,
+    BLUE,
+    GREY,
+    RUNG_COLOURS,
+    STATE_COLOURS,
+    VERMILLION,
+    Axis,
+    Chart,
+    Lines,
+    NothingToShow,
+    Panel,
+    Points,
+    joined,
+)
+from analysis.tables import best_trial
+
+if TYPE_CHECKING:
+    from analysis.study import Study
+
+ACCURACY = Axis("Validation accuracy (%)")
+
+#: Points of all learning curves together; longer curves are thinned to fit.
+MOST_POINTS = 60_000
+
+
+def history(study: Study) -> Chart:
+    """The best value of each trial in the order in which they ended, and the best so far."""
+    trials = study.trials[study.trials["val_acc"].notna()]
+    if trials.empty:
+        raise NothingToShow("no trial has reported yet")
+    last = study.epochs.groupby("trial")["time"].max()
+    ordered = trials.assign(ended_time=trials["trial"].map(last)).sort_values(["ended_time", "trial"])
+    place = np.arange(1, len(ordered) + 1, dtype=np.float64)
+    values = 100.0 * ordered["val_acc"].to_numpy()
+    counts = ~ordered["state"].isin(("diverged", "failed")).to_numpy()
+    best = np.fmax.accumulate(np.where(counts, values, np.nan))
+    marks: list[Any] = []
+    for state, colour in STATE_COLOURS.items():
+        of_state = (ordered["state"] == state).to_numpy()
+        if of_state.any():
+            labels = tuple(f"trial {trial}" for trial in ordered["trial"][of_state])
+            marks.append(Points(state, colour, place[of_state], values[of_state], labels, symbol=_symbol(state)))
+    marks.append(Lines("best so far", BLACK, place, best, steps=True))
+    caption = f"Best validation accuracy of each of {len(ordered)} trials in the order of their last report."
+    return Chart("history", "Best so far", caption, (Panel(Axis("Trials ended"), ACCURACY, tuple(marks)),))
+
+
+def curves(study: Study) -> Chart:
+    """Every learning curve, coloured by the rung that stopped it, and the best trial's on top."""
+    epochs = study.epochs
+    if epochs["val_acc"].notna().sum() == 0:
+        raise NothingToShow("no trial has reported yet")
+    groups = _groups(study)
+    most = max(8, MOST_POINTS // max(1, epochs["trial"].nunique()))
+    by_trial = {
+        int(str(trial)): _thinned(frame["epoch"].to_numpy(), 100.0 * frame["val_acc"].to_numpy(), most)
+        for trial, frame in epochs.groupby("trial")
+    }
+    opacity = 0.7 if len(by_trial) <= 50 else 0.5 if len(by_trial) <= 300 else 0.3
+    marks: list[Any] = []
+    for (name, colour), members in groups.items():
+        own = [by_trial[trial] for trial in members if trial in by_trial]
+        if own:
+            label = f"{name} ({len(own)})"
+            marks.append(Lines(label, colour, *joined(own), width=0.8, opacity=opacity))
+    try:
+        best = best_trial(study)
+    except AnalysisError:
+        best = 0
+    if best in by_trial:
+        marks.append(Lines(f"best: trial {best}", BLACK, *by_trial[best], width=2.0))
+    caption = f"Validation accuracy by epoch of {len(by_trial)} trials, by where they ended."
+    return Chart("curves", "Learning curves", caption, (Panel(Axis("Epoch"), ACCURACY, tuple(marks)),))
+
+
+def gate(study: Study) -> Chart:
+    """How the best trial's gate opened: its mean and quantiles on the validation images, by epoch."""
+    try:
+        best = best_trial(study)
+    except AnalysisError as error:
+        raise NothingToShow(str(error)) from None
+    epochs = study.epochs[study.epochs["trial"] == best]
+    if epochs["gate_mean"].notna().sum() == 0:
+        raise NothingToShow("no gate was recorded: its trials are plain")
+    x = epochs["epoch"].to_numpy(dtype=np.float64)
+    shown = [("mean", "gate_mean", BLUE, 2.0), ("median", "gate_q50", VERMILLION, 1.2)]
+    shown += [(f"{name} quantile", f"gate_{name}", GREY, 1.0) for name in ("q05", "q25", "q75", "q95")]
+    marks = tuple(
+        Lines(label.replace("q0", "0.0").replace("q", "0.", 1) if label[0] == "q" else label, colour, x,
+              epochs[column].to_numpy(dtype=np.float64), width=width)
+        for label, column, colour, width in shown if epochs[column].notna().any()
+    )  # fmt: skip
+    caption = f"The gate of trial {best} on the validation images: 1 takes the deep exit alone, 0 the shallow one."
+    return Chart("gate", "Gate of the best trial", caption, (Panel(Axis("Epoch"), Axis("Gate"), marks),))
+
+
+def _groups(study: Study) -> dict[tuple[str, str], list[int]]:
+    """The trials by how they ended, each with its colour; stopped ones by rung."""
+    trials = study.trials
+    stopped = trials[trials["state"] == "stopped"]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, epoch in enumerate(sorted(stopped["epochs"].unique())):
+        colour = RUNG_COLOURS[place % len(RUNG_COLOURS)]
+        groups[f"stopped at {epoch}", colour] = stopped.loc[stopped["epochs"] == epoch, "trial"].tolist()
+    for state, colour in STATE_COLOURS.items():
+        if state != "stopped":
+            groups[state, colour] = trials.loc[trials["state"] == state, "trial"].tolist()
+    return groups
+
+
+def _thinned(epochs: Any, values: Any, most: int) -> tuple[Any, Any]:
+    """A curve of at most `most` points, its ends included."""
+    if len(epochs) <= most:
+        return epochs, values
+    kept = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
+    return epochs[kept], values[kept]
+
+
+def _symbol(state: str) -> Any:
+    return {"completed": "circle", "stopped": "diamond"}.get(state, "x")
+
+
+def comparable(study: Study) -> tuple[int, pd.Series[float]]:
+    """An epoch that at least half of the trials reached, the last such, and the best accuracy up to it of those that
+    did, by trial: trials are compared at equal epochs only. Diverged trials are left out.
+
+    Raises:
+        NothingToShow: no trial has reported.
+    """
+    epochs = study.epochs[["trial", "epoch", "val_acc"]].dropna()
+    diverged = study.trials.loc[study.trials["state"] == "diverged", "trial"]
+    epochs = epochs[~epochs["trial"].isin(diverged)]
+    if epochs.empty:
+        raise NothingToShow("no trial has reported yet")
+    reached = epochs.groupby("trial")["epoch"].max()
+    epoch = int(np.sort(reached.to_numpy())[(len(reached) - 1) // 2])
+    within = epochs[(epochs["epoch"] <= epoch) & epochs["trial"].isin(reached.index[reached >= epoch])]
+    return epoch, within.groupby("trial")["val_acc"].max()

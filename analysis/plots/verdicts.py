@@ -1,0 +1,69 @@
+"""Figures of what a search cost, and of whether stopping early was safe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.costs import ledger
+from analysis.early_stopping import early_stopping_safety
+from analysis.plots.chart import BLUE, GREY, VERMILLION, Axis, Bars, Chart, Lines, NothingToShow, Panel, Points
+
+if TYPE_CHECKING:
+    from analysis.study import Study
+
+
+def safety(study: Study) -> Chart:
+    """The rank correlation of each rung with the end, and the winners that it would have stopped, with intervals."""
+    found = early_stopping_safety(study)
+    rungs = [rung for rung in found.rungs if not np.isnan(rung.spearman)]
+    if not rungs:
+        raise NothingToShow(f"{found.finished} trials finished: too few for a rank correlation")
+    x = np.array([rung.epoch for rung in rungs], dtype=np.float64)
+    rho, low, high = (
+        np.array([getattr(rung, name) for rung in rungs]) for name in ("spearman", "spearman_low", "spearman_high")
+    )
+    lost, lost_low, lost_high = (
+        100.0 * np.array([getattr(rung, name) for rung in rungs]) for name in ("lost_share", "lost_low", "lost_high")
+    )
+    labels = tuple(f"{rung.n} trials" for rung in rungs)
+    losers = tuple(f"{rung.lost} of {rung.winners} winners" for rung in rungs)
+    ends = np.array([0.0, float(found.full_epochs)])
+    epoch = Axis("Epoch of the rung" if found.own_rungs else "Epoch")
+    panels = (
+        Panel(
+            epoch,
+            Axis("Rank correlation"),
+            (
+                Lines("chance", GREY, ends, np.zeros(2), width=1.0),
+                Points("Spearman's rho with the end", BLUE, x, rho, labels, low, high, size=7.0),
+            ),
+        ),
+        Panel(
+            epoch,
+            Axis("Winners stopped (%)"),
+            (
+                Lines("none", GREY, ends, np.zeros(2), width=1.0),
+                Points("later winners that it would stop", VERMILLION, x, lost, losers, lost_low, lost_high, size=7.0),
+            ),
+        ),
+    )
+    caption = (
+        f"What each {'rung' if found.own_rungs else 'epoch'} knew of the end, among {found.finished} finished trials "
+        "(95 % intervals)."
+    )
+    return Chart("safety", "Was early stopping safe?", caption, panels, columns=2, height=2.2, legend=False)
+
+
+def spent(study: Study) -> Chart:
+    """The ledger: hours by purpose."""
+    folded = ledger(study)
+    if not folded.allocated:
+        raise NothingToShow("nothing was spent yet")
+    shown = {purpose: hours for purpose, hours in folded.totals.items() if hours}
+    texts = tuple(f"{hours:.3g} ({hours / folded.allocated:.0%})" for hours in shown.values())
+    bars = Bars("hours", BLUE, tuple(shown), np.array(list(shown.values())), texts)
+    caption = f"Where {folded.allocated:.3g} {folded.unit} went; the bars add up to what was allocated."
+    panel = Panel(Axis(folded.unit), Axis(""), (bars,))
+    return Chart("ledger", "Where the time went", caption, (panel,), legend=False, height=1.9)

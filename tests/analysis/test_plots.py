@@ -1,0 +1,144 @@
+"""What the figures show, on their numbers; and that both drawings draw every one of them."""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import FIGURES, NothingToShow, Study, UnknownName, chart, figure, paper_figure, write_figures
+from analysis.plots import course
+from analysis.plots.chart import Bars, Heat, Lines, Panel, ParallelPanel, Points
+from analysis.plots.in_matplotlib import save
+from tests.analysis.studies import noisy_curves, random_settings, write_curves
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Sixty trials that rungs at 3 and 9 judged."""
+    folder = tmp_path_factory.mktemp("plots") / "s"
+    return write_curves(folder, noisy_curves(60, 27, seed=1), random_settings(60, seed=2), rungs=(3, 9))
+
+
+def panel(study: Study, name: str, place: int = 0) -> Panel:
+    found = chart(study, name).panels[place]
+    assert isinstance(found, Panel)
+    return found
+
+
+def lines(study: Study, name: str) -> dict[str, Lines]:
+    return {mark.name: mark for mark in panel(study, name).marks if isinstance(mark, Lines)}
+
+
+def test_the_best_so_far_only_rises_and_ends_at_the_best(search: Study) -> None:
+    best = lines(search, "history")["best so far"]
+    assert np.all(np.diff(best.y) >= 0.0)
+    good = search.trials[~search.trials["state"].isin(("diverged", "failed"))]
+    assert best.y[-1] == pytest.approx(100 * good["val_acc"].max())
+    points = [mark for mark in panel(search, "history").marks if isinstance(mark, Points)]
+    assert sum(len(mark.x) for mark in points) == 60
+
+
+def test_every_epoch_of_every_trial_is_a_point_of_a_curve(search: Study) -> None:
+    drawn = lines(search, "curves")
+    states = search.trials["state"].value_counts()
+    assert list(drawn)[:2] == [f"stopped at {rung} ({n})" for rung, n in ((3, 35), (9, 13))]
+    assert f"completed ({states['completed']})" in drawn
+    best = next(mark for name, mark in drawn.items() if name.startswith("best"))
+    points = sum(int((~np.isnan(mark.y)).sum()) for mark in drawn.values()) - len(best.y)
+    assert points == search.epochs["val_acc"].notna().sum()
+    assert len({mark.colour for mark in drawn.values()}) == len(drawn)
+
+
+def test_long_curves_are_thinned_with_their_ends(search: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "MOST_POINTS", 60 * 9)
+    drawn = lines(search, "curves")
+    completed = next(mark for name, mark in drawn.items() if name.startswith("completed"))
+    first = completed.x[: int(np.flatnonzero(np.isnan(completed.x))[0])]
+    assert (len(first), first[0], first[-1]) == (9, 1.0, 27.0)
+
+
+def test_slices_compare_trials_at_one_epoch(search: Study) -> None:
+    found = chart(search, "slices")
+    assert "up to epoch 3, of the 60 trials" in found.caption or "up to epoch 3, of the 59 trials" in found.caption
+    rate = panel(search, "slices", 0)
+    assert rate.x.log
+    points = rate.marks[0]
+    assert isinstance(points, Points)
+    diverged = set(search.trials.loc[search.trials["state"] == "diverged", "trial"])
+    at_rung = search.epochs[(search.epochs["epoch"] <= 3) & ~search.epochs["trial"].isin(diverged)]
+    assert sorted(points.y) == pytest.approx(sorted(100 * at_rung.groupby("trial")["val_acc"].max()))
+    assert panel(search, "slices", 1).x.ticks == ((0.0, "entropy"), (1.0, "none"))
+
+
+def test_a_contour_is_blank_where_no_trial_is_near(search: Study) -> None:
+    heat, points = panel(search, "contour").marks
+    assert isinstance(heat, Heat)
+    assert isinstance(points, Points)
+    assert heat.z.shape == (len(heat.y), len(heat.x))
+    known = heat.z[~np.isnan(heat.z)]
+    assert points.x.min() == pytest.approx(heat.x.min())
+    assert 15.0 < known.min() < known.max() < 45.0
+
+
+def test_parallel_coordinates_show_an_inactive_setting_below_the_others(search: Study) -> None:
+    (found,) = chart(search, "parallel").panels
+    assert isinstance(found, ParallelPanel)
+    kappa = found.dimensions[2]
+    assert kappa.ticks[0][1] == "–"
+    assert kappa.values.min() == kappa.ticks[0][0]
+    assert not any(np.isnan(dimension.values).any() for dimension in found.dimensions)
+    assert np.all(np.diff(found.values) >= 0.0)
+
+
+def test_the_ledgers_bars_add_up(search: Study) -> None:
+    (bars,) = panel(search, "ledger").marks
+    assert isinstance(bars, Bars)
+    assert f"{bars.values.sum():.3g} GPU-hours went" in chart(search, "ledger").caption
+
+
+def test_safety_shows_the_rungs(search: Study) -> None:
+    points = panel(search, "safety").marks[1]
+    assert isinstance(points, Points)
+    assert points.x.tolist() == [3.0, 9.0]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_both_drawings_draw_it(search: Study, name: str) -> None:
+    shown = figure(search, name)
+    assert len(shown.data) >= 1
+    drawn = paper_figure(search, name)
+    assert drawn.get_size_inches()[0] == pytest.approx(3.3)
+    first, second = BytesIO(), BytesIO()
+    save(drawn, first, "svg")
+    save(paper_figure(search, name), second, "svg")
+    assert first.getvalue() == second.getvalue()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_study_without_reports_says_what_is_missing(write_study, name: str) -> None:  # type: ignore[no-untyped-def]
+    from analysis import open_study
+
+    with pytest.raises(NothingToShow):
+        chart(open_study(write_study(b"")), name)
+
+
+def test_a_study_of_one_trial(tmp_path: Path) -> None:
+    one = write_curves(tmp_path / "one", [[0.1, 0.2, math.nan]])
+    assert "best so far" in lines(one, "history")
+    with pytest.raises(NothingToShow, match="no best trial"):
+        chart(one, "gate")
+
+
+def test_figures_are_written_and_those_left_out_are_told(study: Study, tmp_path: Path) -> None:
+    written, left_out = write_figures(study, tmp_path / "figures", "png", ["curves", "gate", "ledger"])
+    assert [path.name for path in written] == ["curves.png", "ledger.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    assert left_out == {"gate": "no gate was recorded: its trials are plain"}
+    with pytest.raises(UnknownName, match="did you mean 'curves'"):
+        write_figures(study, tmp_path, "png", ["curve"])
+    with pytest.raises(UnknownName, match="figure format"):
+        write_figures(study, tmp_path, "gif")
