@@ -1,0 +1,139 @@
+"""The processes of a search: starting its command, finding one to kill, and nodes that join its cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from tune_gate.lock import current_holder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: What is killed, by the kind of a study.
+LOCAL_TARGETS = ("driver", "supervisor", "worker", "raylet", "GCS")
+MULTI_NODE_TARGETS = (*LOCAL_TARGETS, "raylet of a joined node", "worker of a joined node")
+
+
+def start(*command: object) -> subprocess.Popen[bytes]:
+    """Start `tune-gate COMMAND…`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tune_gate", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    """Ours, with the trainables importable, and with a Ray that does not wait a minute for a head that is dead."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
+
+
+class JoinedNodes:
+    """Nodes of one CPU each that join the cluster of a study's driver, and a new one when it was replaced."""
+
+    def __init__(self, study: Path, count: int) -> None:
+        self._study = study
+        self._count = count
+        self._address = ""
+        self._nodes: list[subprocess.Popen[bytes]] = []
+
+    def join(self) -> None:
+        """Start the nodes that are missing, once the driver's cluster is there."""
+        address = gcs_address(self._study)
+        if address is None:
+            return
+        if address != self._address:
+            self.leave()
+            self._address = address
+        self._nodes = [node for node in self._nodes if node.poll() is None]
+        while len(self._nodes) < self._count:
+            self._nodes.append(_start_node(address))
+
+    def leave(self) -> None:
+        """End all nodes."""
+        for node in self._nodes:
+            for process in [*descendants(node.pid), psutil.Process(node.pid)] if node.poll() is None else []:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            node.wait()
+        self._nodes = []
+
+    def victims(self, name: str) -> list[int]:
+        """The processes of the nodes that are called so."""
+        return [pid for node in self._nodes if node.poll() is None for pid in _named(node.pid, name)]
+
+
+def _start_node(address: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={address}",
+         "--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000",
+         "--disable-usage-stats"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
+    )  # fmt: skip
+
+
+def gcs_address(study: Path) -> str | None:
+    """The address of the cluster that the driver of `study` has started."""
+    holder = current_holder(study)
+    for process in descendants(holder.pid) if holder is not None else ():
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "raylet":
+                address = re.search(r"--gcs-address=(\S+)", " ".join(process.cmdline()))
+                return address[1] if address else None
+    return None
+
+
+def kill_one(
+    target: str, study: Path, supervisor: subprocess.Popen[bytes], nodes: JoinedNodes, generator: random.Random
+) -> bool:
+    """SIGKILL a process of the search; whether there was one of that kind."""
+    victims = _victims(target, study, supervisor, nodes)
+    if not victims:
+        return False
+    try:
+        os.kill(generator.choice(victims), signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    if target == "supervisor":
+        supervisor.wait()
+    return True
+
+
+def _victims(target: str, study: Path, supervisor: subprocess.Popen[bytes], nodes: JoinedNodes) -> list[int]:
+    if target == "supervisor":
+        return [supervisor.pid]
+    if target.endswith(" of a joined node"):
+        return nodes.victims(target.removesuffix(" of a joined node"))
+    holder = current_holder(study)
+    if holder is None:
+        return []
+    return [holder.pid] if target == "driver" else list(_named(holder.pid, target))
+
+
+def _named(root: int, name: str) -> Iterator[int]:
+    """The descendants of `root` that are called so, in our words."""
+    wanted = {"GCS": "gcs_server", "raylet": "raylet"}.get(name, "")
+    for process in descendants(root):
+        with contextlib.suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            at_work = command.startswith("ray::") and not command.startswith("ray::IDLE")
+            if at_work if name == "worker" else process.name() == wanted:
+                yield process.pid
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The children of a process, theirs, and so on; none of a process that is gone."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
