@@ -96,8 +96,13 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
 
 def capacity(needs: ResourceSettings) -> int:
     """How many trials the cluster, as it is now, holds at once."""
+    return sum(_room(resources, needs) for resources in _living_nodes().values())
+
+
+def _living_nodes() -> dict[str, dict[str, float]]:
+    """What each node of the cluster that lives has, by the node's id."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's
-    return sum(_room(node["Resources"], needs) for node in nodes if node["Alive"])
+    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
 
 
 def trainable_class(name: str) -> Any:
@@ -147,7 +152,7 @@ class _Bridge:
 
     def next_order(self, tune_id: str) -> WorkOrder | None:
         """The next attempt, recorded as begun; None where there is nothing to start or no room."""
-        self._look_around()
+        self.look_around()
         if self.search.live >= self._capacity:
             return None
         assignment = self.search.next_assignment()
@@ -215,12 +220,21 @@ class _Bridge:
         search = self.search
         return self.broken is not None or (search.live == 0 and (search.stopping or search.finished))
 
-    def _look_around(self) -> None:
+    def look_around(self) -> None:
+        """See which nodes are there, and whether the search was asked to stop.
+
+        Raises:
+            SearchFailed: this process has lost its own node, through which it speaks with all others. Ray says nothing
+                then, and Tune would wait for ever.
+        """
         now = time.monotonic()
         if now - self._looked < LOOK_AROUND_SECONDS:
             return
         self._looked = now
-        room = capacity(self._spec.resources)
+        nodes = _living_nodes()
+        if ray.get_runtime_context().get_node_id() not in nodes:
+            raise SearchFailed("the Ray node that the driver runs on has died")
+        room = sum(_room(resources, self._spec.resources) for resources in nodes.values())
         self._capacity = min(room, self._spec.resources.concurrency or room)
         if (self._study / STOP_REQUEST).exists():
             self.search.request_stop()
@@ -265,6 +279,7 @@ class _StudyScheduler(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """First in, first out; and, since Tune asks this at every step, the place to end what hangs."""
+        self._bridge.look_around()
         for trial in tune_controller.get_live_trials():
             if trial.status == "RUNNING" and self._bridge.overdue(trial.trial_id):
                 ray.kill(trial.temporary_state.ray_actor)  # Tune then finds the trial failed

@@ -19,7 +19,7 @@ from tune_gate.lock import current_holder
 ROOT = Path(__file__).resolve().parents[2]
 
 #: What is killed, by the kind of a study.
-LOCAL_TARGETS = ("driver", "supervisor", "worker", "raylet", "GCS")
+LOCAL_TARGETS = ("driver", "supervisor", "worker", "raylet", "GCS", "agent")
 MULTI_NODE_TARGETS = (*LOCAL_TARGETS, "raylet of a joined node", "worker of a joined node")
 
 
@@ -122,13 +122,20 @@ def _victims(target: str, study: Path, supervisor: subprocess.Popen[bytes], node
 
 def _named(root: int, name: str) -> Iterator[int]:
     """The descendants of `root` that are called so, in our words."""
-    wanted = {"GCS": "gcs_server", "raylet": "raylet"}.get(name, "")
     for process in descendants(root):
         with contextlib.suppress(psutil.Error):
             command = " ".join(process.cmdline())
-            at_work = command.startswith("ray::") and not command.startswith("ray::IDLE")
-            if at_work if name == "worker" else process.name() == wanted:
+            if kind_of(process.name(), command) == name:
                 yield process.pid
+
+
+def kind_of(name: str, command: str) -> str | None:
+    """What a process of Ray is, in our words; None for one that we leave alone."""
+    if name in ("gcs_server", "raylet"):
+        return "GCS" if name == "gcs_server" else "raylet"
+    if not command.startswith("ray::") or command.startswith("ray::IDLE"):
+        return None
+    return "agent" if command.endswith("Agent") else "worker"  # a raylet ends with its agents
 
 
 def descendants(pid: int) -> list[psutil.Process]:

@@ -28,7 +28,7 @@ from tune_gate.verify import verify_study
 TRIALS = 6
 
 #: A study that has not ended after so long hangs, whatever was killed.
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 900.0
 
 #: So long a driver may take to let go after its supervisor was killed: the running epochs, and Ray's own end.
 RELEASE_SECONDS = 120.0

@@ -1,15 +1,91 @@
-"""A few kills in every slow test run; the whole campaign is `make faults`."""
+"""A few kills in every slow test run; the whole campaign is `make faults`. What it counts with is tested quickly."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 import pytest
 
-from tests.faults.campaign import campaign
+from tests.faults.campaign import Campaign, parse_kills, planned, run
+from tests.faults.processes import kind_of
+from tests.faults.tally import CaseResult, Tally, quantile, report_text
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_few_kills_leave_the_studies_as_they_were() -> None:
-    tally = campaign(kills=4, seed=1)
-    assert tally.clean, tally
-    assert sum(tally.kills.values()) == 4
+@pytest.mark.timeout(900)
+def test_a_few_kills_leave_the_studies_as_they_were(tmp_path: Path) -> None:
+    campaign = Campaign(seed=1, wanted={"local": 4}, command="pytest")
+    run(campaign, tmp_path, lanes=1, report=tmp_path / "REPORT.md")
+    assert campaign.clean, report_text(campaign)
+    assert campaign.complete
+    assert "| SIGKILLs | 4 | 4 |" in (tmp_path / "REPORT.md").read_text()
+
+
+def test_the_plan_makes_exactly_the_kills_asked_for(tmp_path: Path) -> None:
+    campaign = Campaign(seed=0, wanted={"local": 14, "multi-node": 6}, command="")
+    studies = list(planned(campaign, tmp_path))
+    assert sum(study.kills for study in studies if study.kind == "local") == 14
+    assert sum(study.kills for study in studies if study.kind == "multi-node") == 6
+    assert len({study.folder for study in studies}) == len(studies)
+    assert [study.generator.random() for study in planned(campaign, tmp_path)] == [
+        study.generator.random() for study in studies
+    ]
+
+
+def test_anything_lost_doubled_wrong_or_different_shows() -> None:
+    for name in ("lost", "doubled", "wrong_decisions", "different", "differences"):
+        campaign = Campaign(0, {"local": 1}, "", tallies={"local": Tally(studies=1)})
+        assert campaign.clean
+        setattr(campaign.tallies["local"], name, 1)
+        assert not campaign.clean
+    assert not Campaign(0, {}, "", tallies={"local": Tally(failures=["it hangs"])}).clean
+    assert not Campaign(0, {}, "", cases=[CaseResult("a", "b", 1.0, error="no")]).clean
+
+
+def test_a_report_says_what_was_not_done() -> None:
+    campaign = Campaign(3, {"local": 2}, "command", tallies={"local": Tally(failures=["it hangs"])})
+    campaign.tallies["local"].kills["driver"] = 1
+    campaign.cases.append(CaseResult("torn tail", "is cut", 1.0, error="it was not"))
+    text = report_text(campaign)
+    assert "has not made all its kills" in text
+    assert "- it hangs" in text
+    assert "| torn tail | is cut | 1 | it was not |" in text
+    assert "| … of the driver | 1 | 1 |" in text
+    campaign.tallies["local"].kills["driver"] = 2
+    assert "has not made all its kills" not in report_text(campaign)
+
+
+def test_tallies_add_up() -> None:
+    total = Tally(studies=1, redone_seconds=[0.1])
+    total.add(Tally(studies=2, redone_seconds=[0.2], failures=["x"]))
+    assert (total.studies, total.redone_seconds, total.failures) == (3, [0.1, 0.2], ["x"])
+
+
+def test_quantiles() -> None:
+    values = [float(number) for number in range(1, 21)]
+    assert quantile(values, 0.5) == 10.5
+    assert quantile(values, 0.95) == 19.0
+    assert quantile(values, 1.0) == 20.0
+    assert quantile([], 0.5) != quantile([], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "kind"),
+    [
+        ("gcs_server", "/x/gcs_server", "GCS"),
+        ("raylet", "/x/raylet", "raylet"),
+        ("ray::Traced", "ray::Traced.train", "worker"),
+        ("ray::IDLE", "ray::IDLE", None),
+        ("ray::DashboardA", "ray::DashboardAgent", "agent"),
+        ("python", "python -u log_monitor.py", None),
+    ],
+)
+def test_processes_are_told_apart(name: str, command: str, kind: str | None) -> None:
+    assert kind_of(name, command) == kind
+
+
+def test_kinds_of_kills_are_checked() -> None:
+    assert parse_kills("multi-node=60") == ("multi-node", 60)
+    with pytest.raises(argparse.ArgumentTypeError, match="KIND=NUMBER"):
+        parse_kills("moon=3")

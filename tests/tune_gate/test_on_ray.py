@@ -138,6 +138,17 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, uninterrupted: list
 
 
 @pytest.mark.slow
+def test_a_driver_that_loses_its_node_gives_up_and_is_replaced(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path / "study"
+    launch(spec("KillsItsNode", **one_at_a_time()), folder)
+    events = read_log(folder / LOG_FILE)
+    assert sum(isinstance(event, SessionStarted) for event in events) == 2
+    assert essence(events) == uninterrupted
+
+
+@pytest.mark.slow
 def test_a_trial_that_hangs_is_ended_and_goes_on(tmp_path: Path, uninterrupted: list[dict[str, Any]]) -> None:
     folder = tmp_path / "study"
     launch(spec("Hangs", **one_at_a_time(), failures={"silence": 15.0}), folder)

@@ -65,3 +65,14 @@ class Hangs(CurveTrainable):
         if self._order.trial == 2 and self._epoch == 1 and not marker.exists():
             marker.touch()
             time.sleep(3600)
+
+
+class KillsItsNode(CurveTrainable):
+    """Trial 2 takes the node with it that its driver lives on, once: the raylet is its parent."""
+
+    def before_epoch(self) -> None:
+        marker = self._folder / "killed"
+        if self._order.trial == 2 and self._epoch == 1 and not marker.exists():
+            marker.touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
