@@ -17,6 +17,7 @@ from analysis.files import write_atomic
 from analysis.study import Study, open_study
 from analysis.tables import best_table
 from tune_gate.changes import refuse_changed_code, take_over_edits
+from tune_gate.cluster_access import ClusterAddress, parse_address
 from tune_gate.display import Silent, open_display
 from tune_gate.errors import Misuse
 from tune_gate.progress import ProgressReader
@@ -42,6 +43,7 @@ def launch(
     directory: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
     console: Console | None = None,
+    cluster: str | None = None,
 ) -> Outcome:
     """Start a new search and run it to its end.
 
@@ -50,27 +52,30 @@ def launch(
         directory: the study's folder, new or empty; without one, a new folder below `studies`.
         changes: dotted keys that override the spec, as `--set` gives them.
         console: where to show the progress; nowhere without one.
+        cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; without one, a Ray of this machine is started.
 
     Raises:
         SpecError, SpaceError, TrainableError: what is asked for is wrong; nothing was started and nothing is left.
         StudyExists: the folder is not empty.
         SearchFailed: the search died again and again; it can be resumed.
     """
+    address = parse_address(cluster) if cluster else None
     ready = _spec(spec, changes or {})
     folder = Path(directory) if directory is not None else free_folder(STUDIES, ready.name)
     create_study(ready, folder)
     try:
-        return _run(folder, ProgressReader(folder), console)
+        return _run(folder, ProgressReader(folder), console, address)
     except Misuse:
         if not _has_trials(folder):
             shutil.rmtree(folder)  # we made it, and it holds nothing yet: the same launch can be tried again
         raise
 
 
-def resume(directory: str | Path, console: Console | None = None) -> Outcome:
+def resume(directory: str | Path, console: Console | None = None, cluster: str | None = None) -> Outcome:
     """Go on with a search that was interrupted, stopped or killed; a finished one is left as it is.
 
     What was edited in the folder's study.yaml is taken over, if it does not mix results.
+    `cluster` is what it is for `launch`; it need not be the one on which the search began.
 
     Raises:
         StudyNotFound: there is no study.
@@ -78,6 +83,7 @@ def resume(directory: str | Path, console: Console | None = None) -> Outcome:
         StudyLocked: the search is running.
         SearchFailed: it died again and again.
     """
+    address = parse_address(cluster) if cluster else None
     folder = Path(directory)
     reader = ProgressReader(folder)
     events = reader.read()
@@ -87,7 +93,7 @@ def resume(directory: str | Path, console: Console | None = None) -> Outcome:
     reader.read()
     if not reader.done:
         refuse_changed_code(folder, events)
-    return _run(folder, reader, console)
+    return _run(folder, reader, console, address)
 
 
 def demo_spec() -> StudySpec:
@@ -95,14 +101,14 @@ def demo_spec() -> StudySpec:
     return _spec(None, {})
 
 
-def _run(folder: Path, reader: ProgressReader, console: Console | None) -> Outcome:
+def _run(folder: Path, reader: ProgressReader, console: Console | None, cluster: ClusterAddress | None) -> Outcome:
     if not reader.done:
         if console is None:
             silent = Silent()
-            supervise(folder, silent.tick, silent.say)
+            supervise(folder, silent.tick, silent.say, cluster)
         else:
             with open_display(folder, console) as display:
-                supervise(folder, display.tick, display.say)
+                supervise(folder, display.tick, display.say, cluster)
     reader.read()
     study = open_study(folder)
     return Outcome(study, "finished" if reader.done else "interrupted", _write_exports(study))

@@ -41,24 +41,31 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study, e.g. scheduler.kind=full."),
 ]  # fmt: skip
 
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help="auto, HOST:PORT or ray://HOST:PORT; without it: this machine."),
+]
+
 
 @app.command()
 def launch(
     study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Without it: the embedded demo.")] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="The study's folder; new or empty.")] = None,
     changes: Changes = None,
+    cluster: Cluster = None,
 ) -> None:
     """Start a search and show it to its end."""
     from tune_gate import api  # noqa: PLC0415  pandas is slow to import
 
     console = stdout_console()
-    _conclude(api.launch(study, directory, _changes(changes), console), console)
+    _conclude(api.launch(study, directory, _changes(changes), console, cluster), console)
 
 
 @app.command()
 def resume(
     directory: StudyDir,
     accepted: Annotated[bool, typer.Option("--accept-code", help="Although the trials' code has changed.")] = False,  # noqa: FBT002
+    cluster: Cluster = None,
 ) -> None:
     """Go on with a search that was interrupted, stopped or killed, with what was edited in its study.yaml."""
     from tune_gate import api  # noqa: PLC0415
@@ -67,7 +74,7 @@ def resume(
     console = stdout_console()
     if accepted and (changed := accept_code(directory)):
         console.print(f"warning: {changed}", markup=False, highlight=False, soft_wrap=True)
-    _conclude(api.resume(directory, console), console)
+    _conclude(api.resume(directory, console, cluster), console)
 
 
 @app.command()
@@ -76,6 +83,7 @@ def extend(
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs of a full trial.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Retrain what was not kept, without asking.")] = False,  # noqa: FBT002
+    cluster: Cluster = None,
 ) -> None:
     """Give a study more trials or more epochs, and go on with it."""
     from tune_gate import api  # noqa: PLC0415
@@ -87,7 +95,7 @@ def extend(
         typer.confirm(f"these were not kept to their last epoch and would be retrained: {lost}; go on?", abort=True)
     extend_study(directory, planned.budget)
     console = stdout_console()
-    _conclude(api.resume(directory, console), console)
+    _conclude(api.resume(directory, console, cluster), console)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""One session of a search, in a process of its own: `python -m tune_gate.driver STUDY`.
+"""One session of a search, in a process of its own: `python -m tune_gate.driver STUDY [CLUSTER]`.
 
 Its supervisor reads one line from its standard output where something went wrong; everything else that is printed here,
 by Ray above all, goes to the study's driver.log. When the supervisor dies, the search stops in good order.
@@ -7,51 +7,69 @@ by Ray above all, goes to the study's driver.log. When the supervisor dies, the 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-
-import ray
 
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
 from tune_gate.changes import refuse_changed_code
-from tune_gate.errors import LogWriteError, Misuse, TuneGateError
+from tune_gate.cluster import connected
+from tune_gate.cluster_access import ClusterAddress, parse_address
+from tune_gate.cluster_client import drive_remotely
+from tune_gate.errors import ClusterUnreachable, LogWriteError, Misuse, TuneGateError
 from tune_gate.lock import hold
 from tune_gate.measuring import check_measurable, measure_on_ray
 from tune_gate.on_ray import run_on_ray, trainable_class
 from tune_gate.search import Search
-from tune_gate.spec import StudySpec
+from tune_gate.spec import ResourceSettings, StudySpec
 from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
-from tune_gate.supervisor import DONE, FAILED, MISUSE
+from tune_gate.supervisor import DONE, FAILED, MISUSE, UNREACHABLE
 
 #: Errors that a user can mend: they are shown in one line, and no retry would help.
 USER_ERRORS = (Misuse, LogWriteError, SpaceError, TrainableError, AnalysisError)
 
+#: How a session comes to its Ray: a context in which the process is connected.
+Connect = Callable[[ResourceSettings], AbstractContextManager[None]]
 
-def drive(study: Path) -> None:
+
+def drive(study: Path, cluster: ClusterAddress | None = None) -> None:
     """Hold the study, connect to Ray, and search until the study is finished or the process is told to stop.
 
     Raises:
         StudyLocked: another driver holds the study.
         TuneGateError, AnalysisError, SpaceError, TrainableError: the search could not go on; the log says why.
     """
+    _search(study, lambda resources: connected(cluster, resources), _end_of_input)
+
+
+def drive_here(study: Path) -> tuple[int, str]:
+    """A session in a process that Ray has started for it: its exit code, and the line for the supervisor."""
+    try:
+        _search(study, lambda _: contextlib.nullcontext(), threading.Event().wait)
+    except Exception as error:  # noqa: BLE001  told to the supervisor, through Ray
+        traceback.print_exc()
+        return _exit_code(error), _one_line(error)
+    return DONE, ""
+
+
+def _search(study: Path, connect: Connect, gone: Callable[[], object]) -> None:
     spec = read_spec(study)
     with hold(study), contextlib.closing(Search(spec, study)) as search:
         (study / STOP_REQUEST).unlink(missing_ok=True)
         refuse_changed_code(study, search.history)
         _check_trials(search.spec)
-        with _stop_on_signals(search), _ended_in_the_log(search):
+        with _stop_on_signals(search, gone), _ended_in_the_log(search):
             search.begin(socket.gethostname(), os.getpid(), versions())
-            with _ray(search.spec):
+            with connect(search.spec.resources):
                 run_on_ray(search, search.spec, study)
                 measure_on_ray(search, search.spec, study, trainable_class(spec.trainable))
 
@@ -80,14 +98,14 @@ def _ended_in_the_log(search: Search) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stop_on_signals(search: Search) -> Iterator[None]:
-    """SIGINT, SIGTERM and the end of standard input let the running epochs finish, and then end the session."""
+def _stop_on_signals(search: Search, gone: Callable[[], object]) -> Iterator[None]:
+    """SIGINT, SIGTERM and the return of `gone` let the running epochs finish, and then end the session."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         search.request_stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    threading.Thread(target=_stop_at_end_of_input, args=(search,), daemon=True).start()
+    threading.Thread(target=_stop_after, args=(search, gone), daemon=True).start()
     try:
         yield
     finally:
@@ -95,36 +113,16 @@ def _stop_on_signals(search: Search) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop_at_end_of_input(search: Search) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(0, 1024):
-            pass
+def _stop_after(search: Search, gone: Callable[[], object]) -> None:
+    gone()
     search.request_stop()
 
 
-@contextlib.contextmanager
-def _ray(spec: StudySpec) -> Iterator[None]:
-    """A Ray of this machine alone, on the loopback interface, for the length of the block.
-
-    Ray installs handlers of its own for SIGTERM, so ours are put back.
-    """
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")  # Ray waits a minute for a head that is dead
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ray.init(
-        address="local",  # never a cluster that happens to run here, or that RAY_ADDRESS names
-        num_cpus=spec.resources.local_cpus or len(os.sched_getaffinity(0)),
-        num_gpus=spec.resources.local_gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def _end_of_input() -> None:
+    """Return when the supervisor is gone."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
 
 
 def main() -> int:
@@ -132,14 +130,30 @@ def main() -> int:
     supervisor = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        drive(Path(sys.argv[1]))
+        study, *where = sys.argv[1:]
+        code, line = _run(Path(study), parse_address(where[0]) if where else None)
     except Exception as error:  # noqa: BLE001  the boundary of the process: everything is told to the supervisor
         traceback.print_exc()
+        code, line = _exit_code(error), _one_line(error)
+    if line:
         with contextlib.suppress(OSError):
-            supervisor.write(_one_line(error) + "\n")
+            supervisor.write(line + "\n")
             supervisor.close()
-        return MISUSE if isinstance(error, USER_ERRORS) else FAILED
-    return DONE
+    return code
+
+
+def _run(study: Path, cluster: ClusterAddress | None) -> tuple[int, str]:
+    if cluster is not None and cluster.kind == "client":
+        code, line = drive_remotely(study, read_spec(study), cluster, drive_here, _end_of_input)
+        return int(code), str(line)
+    drive(study, cluster)
+    return DONE, ""
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, ClusterUnreachable):
+        return UNREACHABLE
+    return MISUSE if isinstance(error, USER_ERRORS) else FAILED
 
 
 def _one_line(error: BaseException) -> str:

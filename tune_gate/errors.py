@@ -5,7 +5,8 @@
     │   ├── SpecError     study.yaml or --set is wrong
     │   ├── LogUnfit      the log cannot be one of the study beside it
     │   ├── StudyExists   the folder already holds a study
-    │   └── StudyLocked   another driver holds the study
+    │   ├── StudyLocked   another driver holds the study
+    │   └── ClusterUnreachable  the cluster is not there, or does not answer; it may be back soon
     └── SearchFailed      the search ended before it was done (exit code 1); what was recorded is kept
         └── LogWriteError the log could not be written (a full disk, a lost mount)
 
@@ -37,6 +38,10 @@ class StudyExists(Misuse):
 
 class StudyLocked(Misuse):
     """Another driver holds the study."""
+
+
+class ClusterUnreachable(Misuse):
+    """The cluster is not there, or does not answer. A driver that lost one tries again."""
 
 
 class SearchFailed(TuneGateError):  # noqa: N818

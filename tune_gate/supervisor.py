@@ -13,18 +13,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from analysis.log import LOG_FILE
+from tune_gate.cluster_access import ClusterAddress, session_environment
 from tune_gate.errors import Misuse, SearchFailed, StudyLocked
 from tune_gate.lock import current_holder
 from tune_gate.study_dir import DRIVER_LOG
 
 #: Exit codes of a session.
-DONE, FAILED, MISUSE = 0, 1, 2
+DONE, FAILED, MISUSE, UNREACHABLE = 0, 1, 2, 3
 
 #: Sessions that may die in a row without a single new line in the log between them.
 MAX_DEATHS = 5
@@ -43,8 +45,10 @@ class Supervision:
     deaths: int  # sessions that died on the way
 
 
-def supervise(study: Path, tick: Callable[[], None], say: Callable[[str], None]) -> Supervision:
-    """Run the search of `study` until it is finished or is told to stop.
+def supervise(
+    study: Path, tick: Callable[[], None], say: Callable[[str], None], cluster: ClusterAddress | None = None
+) -> Supervision:
+    """Run the search of `study`, on `cluster` or on a Ray of this machine, until it is finished or is told to stop.
 
     `tick` is called a few times a second, to move the display; `say` gets a line where something happens. The first
     SIGINT or SIGTERM lets the running epochs finish; a second one ends the session at once.
@@ -64,10 +68,10 @@ def supervise(study: Path, tick: Callable[[], None], say: Callable[[str], None])
     with signals.caught():
         while True:
             size = _log_size(study)
-            code, message = _run_session(study, signals, tick, say)
+            code, message = _run_session(study, cluster, signals, tick, say)
             if code == DONE or signals.received > 1:
                 return Supervision(signals.received > 0, deaths)
-            if code == MISUSE:
+            if code == MISUSE or (code == UNREACHABLE and deaths == 0):  # a cluster that was there may come back
                 raise Misuse(message)
             deaths += 1
             in_a_row = 1 if _log_size(study) > size + _NO_PROGRESS_BYTES else in_a_row + 1
@@ -112,18 +116,33 @@ class _Signals:
 
 
 def _run_session(
-    study: Path, signals: _Signals, tick: Callable[[], None], say: Callable[[str], None]
+    study: Path,
+    cluster: ClusterAddress | None,
+    signals: _Signals,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
 ) -> tuple[int, str]:
     """Run one session to its end; its exit code and the line it left."""
-    with (study / DRIVER_LOG).open("a") as log:
-        session = subprocess.Popen(  # noqa: S603  our own module
-            [sys.executable, "-m", "tune_gate.driver", str(study)],
-            stdin=subprocess.PIPE,  # its end tells the session that we are gone
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we pass it on
-        )
+    where = [] if cluster is None else [str(cluster)]
+    with (study / DRIVER_LOG).open("a") as log, session_environment(cluster) as environment:
+        return _watch(_start_session([str(study), *where], environment, log), signals, tick, say)
+
+
+def _start_session(arguments: list[str], environment: Mapping[str, str], log: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-m", "tune_gate.driver", *arguments],
+        stdin=subprocess.PIPE,  # its end tells the session that we are gone
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,  # a Ctrl-C in the terminal reaches us alone, and we pass it on
+        env=environment,
+    )
+
+
+def _watch(
+    session: subprocess.Popen[str], signals: _Signals, tick: Callable[[], None], say: Callable[[str], None]
+) -> tuple[int, str]:
     with session:
         signals.session = session
         if signals.received:  # it came between two sessions
