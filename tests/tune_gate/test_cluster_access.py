@@ -69,8 +69,8 @@ def test_a_port_on_which_nothing_listens_is_told_at_once() -> None:
         ("ValueError: something else\n", True, "cannot connect to cluster .*: ValueError: something else"),
     ],
 )
-def test_why_a_cluster_does_not_take_us_is_one_line(output: str, token: bool, words: str) -> None:
-    error = explain(HEAD, output, token)
+def test_why_a_cluster_does_not_take_us_is_one_line(output: str, token: object, words: str) -> None:
+    error = explain(HEAD, output, token=bool(token))
     assert len(str(error).splitlines()) == 1
     with pytest.raises(Misuse, match=words):
         raise error
