@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal, get_args
 #: Version of the log's format; a reader refuses every other.
 SCHEMA = 1
 
-#: What happens to a trial after a report. `interrupt`: the search is stopping, the trial will go on later.
-Action = Literal["continue", "stop", "complete", "diverge", "interrupt"]
+#: What happens to a trial after a report. `interrupt`: the search is stopping, the trial will go on later. `pause`:
+#: it goes on if it is promoted.
+Action = Literal["continue", "stop", "complete", "diverge", "interrupt", "pause"]
 
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 
@@ -111,6 +112,26 @@ class TrialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialPromoted:
+    """A trial that paused at a rung goes on."""
+
+    kind: ClassVar[str] = "trial_promoted"
+    time: float
+    trial: int
+    milestone: int  # the rung where it paused, epochs
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRetired:
+    """A trial that paused at a rung never goes on: the search has nothing left to do, and others were better."""
+
+    kind: ClassVar[str] = "trial_retired"
+    time: float
+    trial: int
+    milestone: int
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuredOnTest:
     """A completed trial of a confirmation was measured on the test split: once, after the last choice was made."""
 
@@ -179,6 +200,8 @@ Event = (
     | EpochReported
     | AttemptFailed
     | TrialFailed
+    | TrialPromoted
+    | TrialRetired
     | MeasuredOnTest
     | BudgetExtended
     | SpecChanged
@@ -196,6 +219,8 @@ EVENTS: Mapping[str, type[Event]] = {
         EpochReported,
         AttemptFailed,
         TrialFailed,
+        TrialPromoted,
+        TrialRetired,
         MeasuredOnTest,
         BudgetExtended,
         SpecChanged,

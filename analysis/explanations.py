@@ -84,7 +84,7 @@ class Explanation:
         if self.best is not None:
             lines.append(f"best {self.metric}: {self.best[1]:.4f} at epoch {self.best[0]}")
         for judgement in self.judgements:
-            lines.extend(_judgement_lines(judgement, self.metric))
+            lines.extend(_judgement_lines(judgement, self.metric, went_beyond=self.epoch > judgement.rung))
         lines.extend(_failure_line(failure) for failure in self.failures)
         lines.append(_spent_line(self.spent))
         return lines
@@ -102,6 +102,8 @@ class Explanation:
                 return f"failed after {at}: {self.reason or 'given up'}"
             case "running":
                 return f"running, {at}"
+            case "paused":
+                return f"paused at {at}: it goes on once it is among the best of its rung"
             case _:
                 return f"waiting, {at}: it {'goes' if self.epoch else 'starts'} on with `tune-gate resume`"
 
@@ -188,12 +190,17 @@ def _last_epoch(reports: pd.DataFrame) -> int:
     return 0 if reports.empty else int(reports["epoch"].iloc[-1])
 
 
-def _judgement_lines(judgement: Judgement, metric: str) -> list[str]:
+_VERDICTS = {"stop": "stopped", "interrupt": "let pass as the search was interrupted", "pause": "paused"}
+
+
+def _judgement_lines(judgement: Judgement, metric: str, *, went_beyond: bool) -> list[str]:
     then, now = judgement.then, judgement.now
-    verdict = {"stop": "stopped", "interrupt": "let pass as the search was interrupted"}.get(
-        judgement.action, "went on"
-    )
-    if then.survivors == then.peers:
+    verdict = _VERDICTS.get(judgement.action, "went on")
+    if judgement.action == "pause" and went_beyond:
+        verdict = "paused, and promoted later"
+    if then.survivors == 0:
+        rule = "too few values to promote anybody"
+    elif then.survivors == then.peers:
         rule = "too few values to stop anybody"
     else:
         rule = f"the best {then.survivors} went on, cutoff {then.cutoff:.4f}{_gap_words(judgement)}"

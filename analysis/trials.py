@@ -15,10 +15,12 @@ from analysis.events import (
     Event,
     MeasuredOnTest,
     TrialFailed,
+    TrialPromoted,
+    TrialRetired,
     TrialSuggested,
 )
 
-TrialState = Literal["waiting", "running", "completed", "stopped", "diverged", "failed"]
+TrialState = Literal["waiting", "running", "paused", "completed", "stopped", "diverged", "failed"]
 
 #: States from which a trial does not go on by itself.
 ENDED: frozenset[TrialState] = frozenset({"completed", "stopped", "diverged", "failed"})
@@ -26,6 +28,7 @@ ENDED: frozenset[TrialState] = frozenset({"completed", "stopped", "diverged", "f
 _STATE_AFTER: Mapping[str, TrialState] = {
     "continue": "running",
     "interrupt": "waiting",
+    "pause": "paused",
     "stop": "stopped",
     "complete": "completed",
     "diverge": "diverged",
@@ -98,9 +101,8 @@ class TrialsFold:
                 if not trial.ended:  # a worker that is lost after its last word takes nothing back
                     trial.failures += 1
                     trial.state = "waiting"
-            case TrialFailed(trial=number) if number in self.trials:
-                self.trials[number].state = "failed"
-                self.trials[number].reason = event.reason
+            case TrialFailed() | TrialPromoted() | TrialRetired() if event.trial in self.trials:
+                _turn(self.trials[event.trial], event)
             case MeasuredOnTest(trial=number) if number in self.trials:
                 trial = self.trials[number]
                 trial.measured = trial.measured or event
@@ -124,6 +126,17 @@ class TrialsFold:
     def unfinished(self) -> list[Trial]:
         """The trials that have not ended, in the order in which they were suggested."""
         return [trial for trial in self.trials.values() if not trial.ended]
+
+
+def _turn(trial: Trial, event: TrialFailed | TrialPromoted | TrialRetired) -> None:
+    """What the search decided on a trial that is not running."""
+    match event:
+        case TrialFailed():
+            trial.state, trial.reason = "failed", event.reason
+        case TrialPromoted():
+            trial.state = "waiting"
+        case TrialRetired():
+            trial.state = "stopped"
 
 
 def _rewind(trial: Trial, report: EpochReported) -> None:

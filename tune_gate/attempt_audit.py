@@ -67,6 +67,8 @@ class AttemptAudit:
     def _started(self, event: AttemptStarted, trial: Trial) -> Iterator[str]:
         if trial.number in self._live:
             yield f"trial {trial.number} is begun while its attempt {trial.attempt} runs"
+        if trial.state == "paused":
+            yield f"trial {trial.number} is begun, which paused and was not promoted"
         if event.attempt != trial.attempt + 1:
             yield f"attempt {event.attempt} of trial {trial.number} follows attempt {trial.attempt}"
         if event.from_epoch != trial.epoch:

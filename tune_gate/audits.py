@@ -15,6 +15,8 @@ from analysis.events import (
     SessionEnded,
     SessionStarted,
     SpecChanged,
+    TrialPromoted,
+    TrialRetired,
     TrialSuggested,
     Warned,
 )
@@ -162,11 +164,15 @@ class SuggestionAudit:
 
 
 class DecisionAudit:
-    """Each decision, and the standing at a rung that it rests on, is the scheduler's."""
+    """Each decision, and the standing at a rung that it rests on, is the scheduler's; so is who goes on after a
+    pause.
+    """
 
     name = "decisions"
 
-    def __init__(self, spec: StudySpec, trials: Trials) -> None:  # noqa: ARG002
+    def __init__(self, spec: StudySpec, trials: Trials) -> None:
+        self._trials = trials
+        self._budget = current_budget(spec, ())
         self._scheduler = build_scheduler(spec)
 
     def see(self, event: Event) -> Iterator[str]:
@@ -174,7 +180,35 @@ class DecisionAudit:
         if isinstance(event, EpochReported):
             decision = self._scheduler.decide(event.trial, event.epoch, event.metrics)
             yield from _unlike(event, decision)
+        elif isinstance(event, TrialPromoted | TrialRetired):
+            yield from self._after_pause(event)
+        elif isinstance(event, TrialSuggested):
+            promoted = self._scheduler.promotion()
+            if promoted is not None:
+                yield f"trial {event.trial} was begun; the scheduler lets paused trial {promoted} go on first"
+        elif isinstance(event, BudgetExtended):
+            self._budget = _extended(event)
         self._scheduler.apply(event)
+
+    def _after_pause(self, event: TrialPromoted | TrialRetired) -> Iterator[str]:
+        trial = self._trials.get(event.trial)
+        if trial is None or trial.state != "paused":
+            yield f"a {event.kind!r} event of trial {event.trial}, which was not paused"
+            return
+        if event.milestone != trial.epoch:
+            yield f"trial {event.trial} paused at epoch {trial.epoch}, not at {event.milestone}"
+        wanted = self._scheduler.promotion()
+        if wanted is None and self._nothing_else_to_do():
+            wanted = self._scheduler.last_promotion()
+        elif wanted is None and isinstance(event, TrialRetired):
+            yield f"trial {event.trial} is retired while others run or wait to begin"
+        granted = event.trial if isinstance(event, TrialPromoted) else None
+        if granted != wanted:
+            yield f"{_going_on(granted)} after a pause; the scheduler has it that {_going_on(wanted)}"
+
+    def _nothing_else_to_do(self) -> bool:
+        busy = any(trial.state in ("running", "waiting") for trial in self._trials.values())
+        return not busy and len(self._trials) >= self._budget.trials
 
 
 def sampling_changes(event: SessionStarted) -> Iterator[tuple[str, str, str]]:
@@ -198,6 +232,10 @@ def _unlike(event: EpochReported, decision: Decision) -> Iterator[str]:
         yield f"{where}: {event.action!r} was decided; the scheduler decides {decision.action!r}"
     if event.rung != decision.rung:
         yield f"{where}: {_rung_text(event.rung)} was recorded; the scheduler gives {_rung_text(decision.rung)}"
+
+
+def _going_on(trial: int | None) -> str:
+    return "nobody goes on" if trial is None else f"trial {trial} goes on"
 
 
 def _rung_text(rung: RungEntry | None) -> str:

@@ -51,6 +51,12 @@ class Scheduler(Protocol):
             LogUnfit: it cannot be of the study that this scheduler was built for.
         """
 
+    def promotion(self) -> int | None:
+        """The paused trial that goes on before a new one begins; None: none deserves it now. Changes nothing."""
+
+    def last_promotion(self) -> int | None:
+        """The paused trial that goes on when nothing runs and no new trial is left to begin. Changes nothing."""
+
     def counts(self) -> list[RungCount]:
         """What each rung has seen so far, ascending."""
 
@@ -136,6 +142,14 @@ class SuccessiveHalving:
                 # A search that was interrupted here has let the trial pass: it goes on when the search does.
                 rung.add(event.trial, "stop" if event.action == "stop" else "continue", event.rung)
 
+    def promotion(self) -> int | None:
+        """None: nothing ever pauses."""
+        return None
+
+    def last_promotion(self) -> int | None:
+        """None: nothing ever pauses."""
+        return None
+
     def _rung_of(self, trial: int, milestone: int) -> _Rung:
         try:
             return self._rungs[milestone]
@@ -168,9 +182,16 @@ def _successive_halving(spec: StudySpec) -> Scheduler:
     return SuccessiveHalving(spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor)
 
 
+def _promoting_halving(spec: StudySpec) -> Scheduler:
+    from tune_gate.promotion import PromotingHalving  # noqa: PLC0415  it builds on this module
+
+    return PromotingHalving(spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor)
+
+
 #: Builders of schedulers, by the spec's `scheduler.kind`; `full` has no milestones.
 SCHEDULERS: Mapping[str, Callable[[StudySpec], Scheduler]] = {
     "asha": _successive_halving,
+    "promotion": _promoting_halving,
     "full": _successive_halving,
 }
 

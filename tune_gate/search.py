@@ -25,6 +25,8 @@ from analysis.events import (
     SessionEnded,
     SessionStarted,
     TrialFailed,
+    TrialPromoted,
+    TrialRetired,
     TrialSuggested,
     Warned,
 )
@@ -153,11 +155,12 @@ class Search:
         self._stopping = True
 
     def next_assignment(self) -> Assignment | None:
-        """The next trial for a worker: first those that were begun, then new ones. None: nothing to start now."""
+        """The next trial for a worker: first those that were begun, then paused ones that deserve to go on, then new
+        ones. None: nothing to start now.
+        """
         if self._stopping:
             return None
-        waiting = next((trial for trial in self._trials.unfinished if trial.number not in self._live), None)
-        trial = waiting or self._suggest()
+        trial = self._waiting() or self._promote(self._scheduler.promotion()) or self._suggest() or self._conclude()
         if trial is None:
             return None
         attempt = trial.attempt + 1
@@ -217,6 +220,27 @@ class Search:
     def warn(self, message: str, trial: int | None = None) -> None:
         """Record something that a reader of the study should know."""
         self._recorder.append(Warned(self._clock(), message, trial))
+
+    def _waiting(self) -> Trial | None:
+        unfinished = self._trials.unfinished
+        return next((trial for trial in unfinished if trial.number not in self._live and trial.state != "paused"), None)
+
+    def _promote(self, number: int | None) -> Trial | None:
+        if number is None:
+            return None
+        trial = self.trials[number]
+        self._recorder.append(TrialPromoted(self._clock(), number, trial.epoch))
+        return trial
+
+    def _conclude(self) -> Trial | None:
+        """With no new trial left and none running, a last one may go on; those that pause then never do."""
+        if self._live:
+            return None
+        trial = self._promote(self._scheduler.last_promotion())
+        if trial is None:
+            for paused in self._trials.unfinished:
+                self._recorder.append(TrialRetired(self._clock(), paused.number, paused.epoch))
+        return trial
 
     def _suggest(self) -> Trial | None:
         if len(self.trials) >= self._budget.trials:

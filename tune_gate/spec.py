@@ -53,9 +53,11 @@ class _Section(BaseModel):
 
 
 class SchedulerSettings(_Section):
-    """Who may go on: `asha` stops a trial at a rung unless it is among the best 1/reduction_factor; `full` never."""
+    """Who may go on: `asha` stops a trial at a rung unless it is among the best 1/reduction_factor; `promotion` pauses
+    it there, and lets it go on when it is; `full` never stops one.
+    """
 
-    kind: Literal["asha", "full"] = "asha"
+    kind: Literal["asha", "promotion", "full"] = "asha"
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     grace_period: Annotated[int, Field(ge=1)] | None = None  # first rung, epochs; default: a ninth of the budget
     rungs: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # milestones; default: grace period times powers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
 from collections.abc import Mapping
@@ -45,12 +46,13 @@ class TpeSampler:
 
     def _begin(self) -> None:
         """A history without trials."""
-        self._storage = optuna.storages.InMemoryStorage()
+        self._storage = _Storage()
         with _quiet():
             self._study = optuna.create_study(storage=self._storage, study_name=_NAME, direction="maximize")
         self._study_id = self._storage.get_study_id_from_name(_NAME)
         self._ids: dict[int, int] = {}  # our trial -> Optuna's id
-        self._at_rungs: dict[int, dict[int, float]] = {}  # of running trials: milestone -> value
+        self._at_rungs: dict[int, dict[int, float]] = {}  # of trials that may go on: milestone -> value
+        self._paused: set[int] = set()  # trials told as pruned that may go on
         self._told = 0  # trials whose end Optuna knows
 
     def suggest(self, trial: int) -> Suggestion:
@@ -112,7 +114,7 @@ class TpeSampler:
                 self._add(event)
             case EpochReported() if event.trial in self._ids:
                 self._report(event)
-            case TrialFailed() if event.trial in self._ids:
+            case TrialFailed() if event.trial in self._ids and event.trial not in self._paused:
                 self._end(event.trial, TrialState.FAIL, {})
             case _:
                 pass
@@ -132,11 +134,15 @@ class TpeSampler:
     def _report(self, event: EpochReported) -> None:
         trial_id = self._ids[event.trial]
         if self._storage.get_trial(trial_id).state.is_finished():
-            return  # a report that arrived twice
+            if event.trial not in self._paused or event.action in ("continue", "interrupt"):
+                return  # a report that arrived twice, or one after which the trial's next pause or end is awaited
+            self._storage.reopen(trial_id)
         at_rungs = self._at_rungs.setdefault(event.trial, {})
         if event.rung is not None:
             at_rungs[event.rung.milestone] = event.rung.value
-        if event.action == "stop":
+        if event.action == "pause":
+            self._pause(event.trial, at_rungs)
+        elif event.action == "stop":
             self._end(event.trial, TrialState.PRUNED, at_rungs)
         elif event.action == "diverge":
             self._end(event.trial, TrialState.PRUNED, {1: FLOOR})
@@ -146,12 +152,31 @@ class TpeSampler:
             value = event.metrics[self._spec.metric]
             self._end(event.trial, TrialState.COMPLETE, {**at_rungs, event.epoch: value}, value)
 
+    def _pause(self, trial: int, at_rungs: Mapping[int, float]) -> None:
+        """Until more is known of it, a paused trial is one that ended at its last rung."""
+        known = dict(at_rungs)
+        self._end(trial, TrialState.PRUNED, known)
+        self._at_rungs[trial] = known
+        self._paused.add(trial)
+
     def _end(self, trial: int, state: TrialState, at_epochs: Mapping[int, float], *values: float) -> None:
         for epoch, value in at_epochs.items():
             self._storage.set_trial_intermediate_value(self._ids[trial], epoch, value)
         self._storage.set_trial_state_values(self._ids[trial], state, list(values) or None)
         self._at_rungs.pop(trial, None)
-        self._told += 1
+        self._told += trial not in self._paused
+        self._paused.discard(trial)
+
+
+class _Storage(optuna.storages.InMemoryStorage):
+    """A storage that lets a trial go on after it was pruned, as Optuna's own never does."""
+
+    def reopen(self, trial_id: int) -> None:
+        """Make the pruned trial a running one."""
+        with self._lock:
+            trial = copy.copy(self._get_trial(trial_id))
+            trial.state, trial.datetime_complete = TrialState.RUNNING, None
+            self._set_trial(trial_id, trial)
 
 
 def distribution(parameter: Parameter) -> BaseDistribution | None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.events import Action, BudgetExtended, EpochReported, Event
+from analysis.events import Action, BudgetExtended, EpochReported, Event, TrialPromoted
 from tune_gate.schedulers import FLOOR, SCHEDULERS, Decision, Scheduler, build_scheduler
 from tune_gate.spec import StudySpec, study_spec
 
@@ -47,6 +47,12 @@ def search(scheduler: Scheduler, values: Sequence[Sequence[float]], order: rando
         log.append(event)
         if event.action != "continue":
             del running[trial]
+        promoted = scheduler.promotion()
+        if promoted is not None:
+            at = max(e.epoch for e in log if isinstance(e, EpochReported) and e.trial == promoted)
+            log.append(TrialPromoted(0.0, promoted, at))
+            scheduler.apply(log[-1])
+            running[promoted - 1] = at
     return log
 
 
@@ -74,10 +80,10 @@ every_kind = pytest.mark.parametrize("kind", sorted(SCHEDULERS))
 
 
 def test_every_kind_that_a_spec_may_name_is_in_the_registry() -> None:
-    assert set(SCHEDULERS) == {"asha", "full"}
+    assert set(SCHEDULERS) == {"asha", "promotion", "full"}
     for kind in SCHEDULERS:
         assert spec_of(kind).scheduler.kind == kind
-        assert build_scheduler(spec_of(kind)).decide(1, 1, metrics(0.5)).action == "continue"
+        assert build_scheduler(spec_of(kind)).decide(1, 1, metrics(0.5)).action in ("continue", "pause")
 
 
 @every_kind
@@ -125,6 +131,10 @@ def test_a_prefix_of_the_log_and_then_the_rest_give_the_whole(
     for event in log[:cut]:
         rebuilt.apply(event)
     for event in log[cut:]:
+        if isinstance(event, TrialPromoted):
+            assert rebuilt.promotion() == event.trial
+            rebuilt.apply(event)
+            continue
         assert isinstance(event, EpochReported)
         decision = rebuilt.decide(event.trial, event.epoch, event.metrics)
         assert (decision.action, decision.rung) == (event.action, event.rung)
@@ -137,7 +147,8 @@ def test_a_prefix_of_the_log_and_then_the_rest_give_the_whole(
 def test_a_trial_completes_at_the_last_epoch_and_not_before(kind: str) -> None:
     scheduler = build_scheduler(spec_of(kind))
     actions = [report(scheduler, 1, epoch, 0.1).action for epoch in range(1, EPOCHS + 1)]
-    assert actions == ["continue"] * (EPOCHS - 1) + ["complete"]
+    assert set(actions[:-1]) <= {"continue", "pause"}
+    assert actions[-1] == "complete"
 
 
 @every_kind
@@ -152,14 +163,15 @@ def test_a_report_that_diverged_ends_the_trial_at_any_epoch(kind: str, epoch: in
 def test_counts_are_ascending_and_say_what_was_decided(
     kind: str, values: list[list[float]], order: random.Random
 ) -> None:
-    spec = spec_of(kind, **({"rungs": [5, 1, 3]} if kind == "asha" else {}))
+    spec = spec_of(kind, **({} if kind == "full" else {"rungs": [5, 1, 3]}))
     scheduler = build_scheduler(spec)
     log = search(scheduler, values, order)
     counts = scheduler.counts()
     assert [count.milestone for count in counts] == sorted(spec.milestones)
     for count in counts:
         here = [e for e in log if isinstance(e, EpochReported) and e.rung and e.rung.milestone == count.milestone]
-        assert count.stopped == sum(event.action == "stop" for event in here)
+        promoted = sum(isinstance(e, TrialPromoted) and e.milestone == count.milestone for e in log)
+        assert count.stopped == sum(event.action in ("stop", "pause") for event in here) - promoted
         assert count.reached >= len(here)
         assert (count.best is None) == (count.reached == 0)
         if here:

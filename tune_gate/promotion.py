@@ -1,0 +1,144 @@
+"""ASHA in its promotion form: a trial pauses at each rung, and the best of those that pause go on.
+
+Asynchronous successive halving as Li et al. give it ("A System for Massively Parallel Hyperparameter Tuning", 2020,
+algorithm 2). Where the stopping form judges a trial once, against those that came before it, this one judges it anew
+whenever a worker is free: a trial that came early among good ones is not lost, and one that came early among bad ones
+does not go on for want of peers. A paused trial holds a checkpoint and no worker.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from analysis.events import BudgetExtended, EpochReported, Event, RungEntry, TrialFailed, TrialPromoted, TrialRetired
+from tune_gate.errors import LogUnfit
+from tune_gate.schedulers import FLOOR, Decision, RungCount
+
+
+@dataclass(slots=True)
+class _Rung:
+    """The trials that reached a milestone, the best first. The first value of a trial stands."""
+
+    milestone: int
+    reduction_factor: int
+    ranked: list[tuple[float, int]] = field(default_factory=list)  # (-value, trial), ascending; of equals, the earlier
+    entries: dict[int, RungEntry] = field(default_factory=dict)  # by trial: its standing when it came
+    paused: set[int] = field(default_factory=set)
+
+    def standing(self, trial: int, value: float) -> RungEntry:
+        """Where `trial` would stand here with `value`; of equal values, the earlier trial's is better."""
+        place = bisect_left(self.ranked, (-value, trial))
+        peers = len(self.ranked) + 1
+        survivors = peers // self.reduction_factor
+        values = [-negative for negative, _ in self.ranked[: survivors + 1]]
+        insort(values, value, key=lambda other: -other)
+        return RungEntry(self.milestone, value, values[max(survivors, 1) - 1], place + 1, peers, survivors)
+
+    def add(self, trial: int, entry: RungEntry) -> None:
+        insort(self.ranked, (-entry.value, trial))
+        self.entries[trial] = entry
+
+    def deserving(self) -> int | None:
+        """The best trial that is paused here although it is among the best 1/eta of those that came."""
+        best = self.ranked[: len(self.ranked) // self.reduction_factor]
+        return next((trial for _, trial in best if trial in self.paused), None)
+
+    def best_paused(self) -> int | None:
+        return next((trial for _, trial in self.ranked if trial in self.paused), None)
+
+
+class PromotingHalving:
+    """ASHA, promotion form."""
+
+    def __init__(self, metric: str, epochs: int, milestones: tuple[int, ...], reduction_factor: int) -> None:
+        self._metric = metric
+        self._epochs = epochs
+        self._reduction_factor = reduction_factor
+        self._rungs = {milestone: _Rung(milestone, reduction_factor) for milestone in milestones}
+        self._completed = False
+
+    def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
+        """The decision on a report that is not in the log yet; changes nothing.
+
+        A trial that would be promoted at once goes on without a pause. One that came here before (it was restarted
+        from an earlier checkpoint) is where it was: paused, or past this rung.
+        """
+        if metrics["diverged"] or not math.isfinite(metrics[self._metric]):
+            return Decision("diverge")
+        if epoch >= self._epochs:
+            return Decision("complete")
+        rung = self._rungs.get(epoch)
+        if rung is None:
+            return Decision("continue")
+        if trial in rung.entries:
+            return Decision("pause" if trial in rung.paused else "continue", rung.entries[trial])
+        standing = rung.standing(trial, metrics[self._metric])
+        return Decision("continue" if standing.rank <= standing.survivors else "pause", standing)
+
+    def apply(self, event: Event) -> None:
+        """Take one event of the log in. A trial that diverged counts at the next rung with the floor value."""
+        match event:
+            case BudgetExtended():
+                self._epochs = event.epochs
+                for milestone in event.rungs:
+                    self._rungs.setdefault(milestone, _Rung(milestone, self._reduction_factor))
+            case EpochReported(action="diverge"):
+                self._diverge(event)
+            case EpochReported(rung=RungEntry() as entry):
+                self._judge(event, entry)
+            case EpochReported(action="complete"):
+                self._completed = True
+            case TrialPromoted() | TrialRetired() | TrialFailed():
+                for rung in self._rungs.values():
+                    rung.paused.discard(event.trial)
+            case _:
+                pass
+
+    def promotion(self) -> int | None:
+        """The paused trial that goes on before a new one begins, of the highest rung first; None: none deserves it."""
+        return next((trial for rung in self._downwards() if (trial := rung.deserving()) is not None), None)
+
+    def last_promotion(self) -> int | None:
+        """The paused trial that goes on when there is nothing else to do: a search ends with one trial trained to the
+        end, be it so small that no rung has seen eta values.
+        """
+        if self._completed:
+            return None
+        return next((trial for rung in self._downwards() if (trial := rung.best_paused()) is not None), None)
+
+    def counts(self) -> list[RungCount]:
+        """What each rung has seen so far, ascending; those that pause count as stopped."""
+        return [
+            RungCount(
+                rung.milestone,
+                len(rung.entries),
+                len(rung.paused),
+                -rung.ranked[0][0] if rung.ranked else None,
+            )
+            for rung in self._rungs.values()
+        ]
+
+    def _downwards(self) -> Iterator[_Rung]:
+        return reversed(self._rungs.values())
+
+    def _diverge(self, event: EpochReported) -> None:
+        rung = next((rung for rung in self._rungs.values() if rung.milestone >= event.epoch), None)
+        if rung is not None and event.trial not in rung.entries:
+            rung.add(event.trial, rung.standing(event.trial, FLOOR))
+
+    def _judge(self, event: EpochReported, entry: RungEntry) -> None:
+        rung = self._rungs.get(entry.milestone)
+        if rung is None:
+            raise LogUnfit(
+                f"the log has trial {event.trial} judged at rung {entry.milestone}, and the study's rungs are "
+                f"{', '.join(map(str, self._rungs)) or 'none'}; is it the log of another study? "
+                "`tune-gate verify DIR` tells more"
+            )
+        if event.trial in rung.entries:
+            return
+        rung.add(event.trial, entry)
+        if event.action == "pause":
+            rung.paused.add(event.trial)
