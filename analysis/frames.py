@@ -88,6 +88,7 @@ def trials_frame(study: Study) -> pd.DataFrame:
         cpu_hours, gpu_hours: float64; hours times the CPUs and GPUs of one trial.
         suggested: UTC timestamp.
         seed: the trial's seed, int64.
+        run: of an imported study alone; the trial's name at the source.
         then each searched setting under its own name, in the order of the space; NA where it was not active.
 
     Raises as `analysis.log.read_log`.
@@ -119,6 +120,8 @@ def trials_frame(study: Study) -> pd.DataFrame:
     frame["gpu_hours"] = frame["hours"] * spec.gpus
     frame["suggested"] = _utc(pd.Series([trial.suggested for trial in trials], index=index, dtype="float64"))
     frame["seed"] = np.array([trial.seed for trial in trials], dtype="int64")
+    if spec.runs:
+        frame["run"] = _texts(spec.runs[number - 1] for number in index)
     settings = {name: _setting([trial.settings.get(name) for trial in trials], index) for name in spec.space}
     return pd.concat([frame, pd.DataFrame(settings, index=index)], axis=1).reset_index(drop=True)
 
@@ -132,7 +135,8 @@ def _add_results(frame: pd.DataFrame, columns: LogColumns) -> None:
     frame["best_epoch"] = _by_trial(best, "epoch").reindex(frame.index).astype("Int64")
     accuracy = _by_trial(best, METRIC_PREFIX + "val_acc").reindex(frame.index)
     images = _by_trial(best, METRIC_PREFIX + "val_images").reindex(frame.index)
-    low, high = wilson_interval(accuracy.to_numpy(), images.to_numpy())
+    # imported scores need not be fractions; without a number of images they have no interval
+    low, high = wilson_interval(accuracy.where(images >= 1.0).to_numpy(), images.to_numpy())
     frame["val_acc"] = accuracy
     frame["val_acc_low"] = low
     frame["val_acc_high"] = high

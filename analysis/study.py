@@ -39,6 +39,7 @@ class StudyHeader:
     metric: str  # maximised
     config: Mapping[str, Any]  # settings that the spec fixes
     space: tuple[str, ...]  # names of the searched settings, in the spec's order
+    dimensions: Mapping[str, Any]  # by name, as the study's space writes them: {"log-float": [0.001, 0.1]}
     scheduler: str  # kind of the scheduler; "full" stops nobody
     rungs: tuple[int, ...]  # epochs at which trials are compared
     reduction_factor: int  # of so many trials at a rung, one goes on
@@ -48,6 +49,7 @@ class StudyHeader:
     created: str  # ISO 8601
     versions: Mapping[str, str]
     confirmation: Confirmation | None = None  # what it confirms; None: it is a search
+    runs: tuple[str, ...] = ()  # of an imported study: the trials' names at the source, in the order of numbers
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _read_header(record: Mapping[str, Any]) -> StudyHeader:
         metric=str(spec.get("metric", "val_acc")),
         config=dict(spec.get("config", {})),
         space=tuple(spec["space"].keys()),
+        dimensions=dict(spec["space"]),
         scheduler=str(scheduler.get("kind", "full")),
         rungs=tuple(int(rung) for rung in scheduler.get("rungs") or ()),
         reduction_factor=int(scheduler.get("reduction_factor", 3)),
@@ -194,4 +197,5 @@ def _read_header(record: Mapping[str, Any]) -> StudyHeader:
         created=str(record["created"]),
         versions=dict(record.get("versions", {})),
         confirmation=confirmation_of(spec.get("confirm")),
+        runs=tuple(record.get("imported", {}).get("runs", ())),
     )

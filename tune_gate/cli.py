@@ -16,7 +16,7 @@ from rich.live import Live
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
-from tune_gate import cli_analysis, cli_audit, cli_replay, cli_report, cli_train
+from tune_gate import cli_analysis, cli_audit, cli_import, cli_replay, cli_report, cli_train
 from tune_gate.display import best_table_view, status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.spec import load_spec, parse_change, study_spec, with_changes
@@ -198,6 +198,7 @@ cli_audit.register(app)
 cli_report.register(app)
 cli_analysis.register(app)
 cli_replay.register(app)
+cli_import.register(app)
 
 
 def main() -> None:

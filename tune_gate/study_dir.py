@@ -62,10 +62,17 @@ def read_spec(study: Path) -> StudySpec:
     Raises:
         StudyNotFound, SchemaUnknown, AnalysisError: there is no study that this version can read.
         SpecError: it was made by a version whose settings this one does not know.
+        Misuse: it was imported, and is no search of ours.
     """
     open_study(study)  # for its errors
+    record = json.loads((study / STUDY_FILE).read_bytes())
+    if "imported" in record:
+        raise Misuse(
+            f"{study} was imported ({record['imported'].get('source')}): there is no search to watch or go on with; "
+            "its tables, report and exports work"
+        )
     try:
-        return study_spec(json.loads((study / STUDY_FILE).read_bytes())["spec"])
+        return study_spec(record["spec"])
     except KeyError as error:
         raise AnalysisError(f"{study / STUDY_FILE} is damaged: it has no {error.args[0]!r}") from None
 

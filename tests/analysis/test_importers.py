@@ -1,0 +1,192 @@
+"""Every importer makes a study that every reader of studies can read, with nothing lost."""
+
+from __future__ import annotations
+
+import pickle
+
+import pandas as pd
+import pytest
+import yaml
+
+from analysis import UnknownName, best_table, config_yaml, export_table, open_study
+from analysis.events import Warned
+from analysis.importers import IMPORTERS, import_study
+from analysis.importers.foreign import ImportFailed, ImportOptions
+from analysis.importers.inert_pickle import load_inert
+from analysis.importers.published_names import decode, expected_rates, logged_drops
+from analysis.importers.spaces import made_space
+from tests.analysis.foreign_sources import CURVES, SOURCES, START, write_events
+
+
+def imported(kind, tmp_path, **options):
+    source = SOURCES[kind](tmp_path / "source")
+    import_study(kind, source, tmp_path / "study", ImportOptions(**options))
+    return open_study(tmp_path / "study")
+
+
+def test_every_importer_has_a_source_here():
+    assert set(SOURCES) == set(IMPORTERS)
+
+
+@pytest.mark.parametrize("kind", IMPORTERS)
+def test_conformance(kind, tmp_path):
+    study = imported(kind, tmp_path)
+    trials, epochs = study.trials, study.epochs
+    for name, curve in CURVES.items():
+        number = int(
+            trials["trial"][trials["run"].str.endswith(name) | (trials["run"] == f"trial {ord(name) - 97}")].item()
+        )
+        own = epochs[epochs["trial"] == number]
+        assert own["epoch"].tolist() == list(range(1, len(curve) + 1))
+        assert own["val_acc"].tolist() == pytest.approx(curve, rel=1e-6)
+        assert own["time"].is_monotonic_increasing
+    assert study.spec.epochs == 3
+    table = best_table(study)
+    assert table["val_acc"].iloc[0] == pytest.approx(0.7)
+    assert export_table(table, "csv")
+    assert yaml.safe_load(config_yaml(study, "best"))["epochs"] == 3
+    assert [event.time for event in study.events] == sorted(event.time for event in study.events)
+    assert study.events == open_study(study.path).events
+    pd.testing.assert_frame_equal(study.trials, open_study(study.path).trials)
+
+
+@pytest.mark.parametrize("kind", ["csv", "ray", "optuna"])
+def test_how_trials_ended_is_kept(kind, tmp_path):
+    trials = imported(kind, tmp_path).trials
+    ends = dict(zip(trials["run"].str[-1].replace({"0": "a", "1": "b", "2": "c"}), trials["state"], strict=True))
+    assert ends == {"a": "completed", "b": "stopped", "c": "failed"}
+    assert trials.loc[trials["state"] == "stopped", "ended_at"].tolist() == [2]
+    if kind != "optuna":
+        assert trials.loc[trials["state"] == "failed", "end_reason"].item().endswith("CUDA out of memory")
+
+
+def test_csv_keeps_settings_times_and_seeds(tmp_path):
+    study = imported("csv", tmp_path)
+    trials = study.trials.set_index("run")
+    assert trials.loc["a", "seed"] == 7
+    assert trials.loc["a", "milestones"] == [0.4, 0.6]
+    assert trials.loc["a", "suggested"].timestamp() == START
+    assert trials["lr"].tolist() == [0.1, 0.01, 0.001]
+    assert trials.loc["a", "hours"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "told"),
+    [
+        ("trials.csv", "trail\na\n", "no column 'trial'"),
+        ("trials.csv", "trial\na\na\n", "twice"),
+        ("trials.csv", "trial,state\na,stoped\nb,\n", "did you mean 'stopped'"),
+        ("trials.csv", "trial,started\na,yesterday\nb,\n", "no time"),
+        ("epochs.csv", "trial,epoch,val_acc\nz,1,0.5\n", "'z' is not in trials.csv"),
+        ("epochs.csv", "trial,epoch,val_acc\na,0,0.5\n", "counted from 1"),
+        ("epochs.csv", "trial,epoch,val_acc\na,1,good\n", "line 2: val_acc is 'good'"),
+        ("epochs.csv", "trial,epoch,thing\na,1,0.5\n", "Say --metric"),
+    ],
+)
+def test_a_wrong_table_is_told_and_nothing_is_left(table, text, told, tmp_path):
+    source = SOURCES["csv"](tmp_path / "source")
+    (tmp_path / "source" / table).write_text(text)
+    with pytest.raises(ValueError, match=told):
+        import_study("csv", source, tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_optuna_keeps_ranges_and_log_scales(tmp_path):
+    study = imported("optuna", tmp_path)
+    assert study.spec.dimensions == {"lr": {"log-float": [1e-4, 1.0]}, "gate": {"choice": ["none", "entropy"]}}
+    assert study.epochs["objective"].dropna().tolist() == [0.7]
+
+
+def test_ray_names_rungs_metric_and_nested_settings(tmp_path):
+    study = imported("ray", tmp_path, val_images=100)
+    assert (study.spec.rungs, study.spec.reduction_factor) == ((2,), 4)
+    assert study.trials["net/depth"].dropna().tolist() == [3, 5]
+    assert best_table(study)["val_acc_low"].iloc[0] < 0.7
+    assert any("mean_accuracy" in event.message for event in study.events if isinstance(event, Warned))
+
+
+def test_foreign_pickles_run_nothing():
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    inert = load_inert(pickle.dumps({"config": Evil(), "n": [1, 2.5, "x"]}))
+    assert inert["n"] == [1, 2.5, "x"]
+    assert type(inert["config"]).__name__ == "print"
+    with pytest.raises(ValueError, match="pickle"):
+        load_inert(b"no pickle")
+
+
+def test_tensorboard_passes_over_empty_files_and_says_so(tmp_path):
+    notes = [event.message for event in imported("tensorboard", tmp_path).events if isinstance(event, Warned)]
+    assert any("passed over lr0.1_c/" in note for note in notes)
+    assert any("settings are not known" in note for note in notes)
+
+
+def test_tensorboard_with_a_mapping(tmp_path):
+    source = tmp_path / "source"
+    write_events(source / "lr1e-2_bs", {"Acc/val": (50.0, 60.0), "extra": (1.0, 2.0)})
+    mapping = {
+        "pattern": r"lr(?P<lr>[\d.e-]+)_(?P<init>bs|sc)",
+        "values": {"init": {"bs": "baseline", "sc": "scratch"}},
+        "settings": {"data": "mine"},
+        "tags": {"Acc/val": "val_acc"},
+        "scale": {"val_acc": 0.01},
+        "val_images": 1000,
+    }
+    (tmp_path / "mapping.yaml").write_text(yaml.safe_dump(mapping))
+    import_study("tensorboard", str(source), tmp_path / "study", ImportOptions(mapping=tmp_path / "mapping.yaml"))
+    study = open_study(tmp_path / "study")
+    assert study.config_of(1) == {"data": "mine", "lr": 0.01, "init": "baseline", "epochs": 2, "seed": 0}
+    assert study.epochs["val_acc"].tolist() == pytest.approx([0.5, 0.6])
+    assert study.epochs["extra"].tolist() == [1.0, 2.0]
+    assert study.epochs["val_images"].tolist() == [1000.0, 1000.0]
+    (tmp_path / "mapping.yaml").write_text("pattern: a\ntag: {}\n")
+    with pytest.raises(UnknownName, match="did you mean 'tags'"):
+        import_study("tensorboard", str(source), tmp_path / "new", ImportOptions(mapping=tmp_path / "mapping.yaml"))
+
+
+def test_published_names():
+    name = decode("runs_vc100_resnet_gate_classifier164_4770_bi_it3g-2cm-1_lr1by347last")
+    assert name is not None
+    told = {
+        "data": "cifar100", "depth": 164, "gate_iters": 3, "lr_gate": 0.01, "gamma": 0.333, "init": "baseline",
+        "schedule_gate": "constant", "milestones": [133],
+    }  # fmt: skip
+    assert {key: name.settings[key] for key in told} == told
+    assert name.value_of("val_loss", 0.008) == pytest.approx(1.0)
+    assert name.value_of("val_acc", 94.18000030517578) == 0.9418
+    assert decode("runs_mine") is None
+    assert logged_drops([0.01, 0.1, 0.1, 0.01]) == [3]
+    step = {**name.settings, "schedule_gate": "step"}
+    assert [expected_rates(step, epoch)["lr_gate"] for epoch in (49, 50)] == pytest.approx([0.01, 0.001])
+    assert [expected_rates(step, epoch)["lr"] for epoch in (1, 2, 133, 134)] == pytest.approx([0.01, 0.1, 0.1, 0.0333])
+
+
+def test_a_rate_that_was_not_logged_as_named_is_told(tmp_path):
+    run = "runs_vc10_resnet_gate_classifier110_4770_bi_it1g-2cm-1"
+    write_events(tmp_path / "s" / run, {"val_accuracy": (50.0, 51.0), "lr": (0.01, 0.3), "gate_lr": (0.01, 0.01)})
+    notes = import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study").notes
+    assert sum("says lr 0.1 at epoch 2, and 0.3 was logged" in note for note in notes) == 1
+
+
+def test_made_spaces():
+    rates = [{"lr": 0.001 * 1.3**n, "width": 8, "mixed": n if n % 2 else "no"} for n in range(12)]
+    assert made_space(rates) == {
+        "lr": {"log-float": [0.001, 0.001 * 1.3**11]},
+        "width": {"choice": [8]},
+        "mixed": {"choice": ["no", 1, 3, 5, 7, 9, 11]},
+    }
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(UnknownName, match="did you mean 'optuna'"):
+        import_study("optnua", "x", tmp_path / "study")
+    for kind in IMPORTERS:
+        with pytest.raises(ImportFailed):
+            import_study(kind, str(tmp_path / "absent"), tmp_path / "study")
+    with pytest.raises(ImportFailed, match="unknown unit"):
+        ImportOptions(unit="pounds")
+    imported("csv", tmp_path)
+    with pytest.raises(ImportFailed, match="not an empty folder"):
+        import_study("csv", str(tmp_path / "source"), tmp_path / "study")

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.analysis.foreign_sources import write_csv
+
+
+def tune_gate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tune_gate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_import_and_what_follows(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    done = tune_gate("import", "csv", write_csv(tmp_path / "source"), "--dir", study, "--val-images", "500")
+    assert done.returncode == 0, done.stderr
+    assert "imported 3 trials with 5 epochs" in done.stdout
+    assert "70.0 [65.8, 73.8]" in tune_gate("export", study, "--format", "markdown").stdout
+    refused = tune_gate("resume", study)
+    assert refused.returncode == 2
+    assert "was imported" in refused.stderr
+
+
+def test_misuse_is_one_line(tmp_path: Path) -> None:
+    wrong = tune_gate("import", "cvs", "x", "--dir", tmp_path / "study")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "tune-gate: unknown importer 'cvs'; did you mean 'csv'?\n"
