@@ -83,7 +83,8 @@ def test_curves_are_those_of_the_table(published, runs, curves):
             ("acc", "acc", 100.0), ("loss", "loss_cls", 1.0 / factor), ("gate_loss", "loss_gate", 1.0 / factor),
         ):  # fmt: skip
             found, wanted = epochs[f"{split}_{ours}"] * scale, curves[f"{split}_{theirs}"]
-            np.testing.assert_allclose(found, wanted, rtol=2e-6, err_msg=f"{split}_{ours}")
+            rounded = 6e-5 if ours == "acc" else 0.0  # the table has four decimals of a percentage
+            np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=rounded, err_msg=f"{split}_{ours}")
     np.testing.assert_allclose(epochs["lr"], curves["lr"], rtol=1e-6)
     np.testing.assert_allclose(epochs["lr_gate"], curves["lr_gate"], rtol=1e-6)
     np.testing.assert_allclose(epochs.groupby("run")["seconds"].cumsum(), curves["seconds"], atol=0.02)
