@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from analysis.plots.chart import NothingToShow
     from analysis.plots.registry import FIGURES, chart, figure, paper_figure, write_figures
     from analysis.rankings import RankCorrelation, rank_correlation
+    from analysis.report import report_html, write_report
     from analysis.rungs import rung_entries
     from analysis.statistics import wilson_interval
     from analysis.study import Study, StudyHeader, list_studies, open_study
@@ -56,11 +57,13 @@ __all__ = [
     "paper_figure",
     "rank_correlation",
     "read_log",
+    "report_html",
     "rung_entries",
     "why",
     "wilson_interval",
     "write_atomic",
     "write_figures",
+    "write_report",
 ]
 
 _MODULES = {
@@ -75,6 +78,7 @@ _MODULES = {
     "plots.chart": ("NothingToShow",),
     "plots.registry": ("FIGURES", "chart", "figure", "paper_figure", "write_figures"),
     "rankings": ("RankCorrelation", "rank_correlation"),
+    "report": ("report_html", "write_report"),
     "rungs": ("rung_entries",),
     "statistics": ("wilson_interval",),
     "study": ("Study", "StudyHeader", "list_studies", "open_study"),

@@ -1,4 +1,4 @@
-"""`tune-gate figures`: a study's figures for a paper."""
+"""`tune-gate report` and `figures`: what a study says, as one page and as figures for a paper."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ from typing import Annotated
 import typer
 
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+
+
+def report(
+    directory: StudyDir,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file, instead of DIR/exports/report.html.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="SECTION", help="Only this; repeatable.")] = None,
+) -> None:
+    """Write the report: one page with its figures, which needs no network."""
+    from analysis.report import write_report  # noqa: PLC0415  pandas is slow to import
+    from analysis.study import open_study  # noqa: PLC0415
+
+    path = output or directory / "exports" / "report.html"
+    write_report(open_study(directory), path, only or ())
+    _say(f"wrote {path}")
 
 
 def figures(
@@ -20,7 +36,7 @@ def figures(
     ] = None,
 ) -> None:
     """Write the figures for a paper: legible in one column, safe for the colour-blind."""
-    from analysis.plots.registry import write_figures  # noqa: PLC0415  pandas is slow to import
+    from analysis.plots.registry import write_figures  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
 
     folder = output or directory / "exports" / "figures"
@@ -33,7 +49,8 @@ def figures(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command()(figures)
+    for command in (report, figures):
+        app.command()(command)
 
 
 def _say(text: str) -> None:

@@ -118,3 +118,13 @@ def test_figures(
     assert f"wrote {tmp_path / 'history.pdf'}" in capsys.readouterr().out
     assert (tmp_path / "history.pdf").read_bytes().startswith(b"%PDF")
     assert run(monkeypatch, "figures", folder, "--format", "gif") == 2
+
+
+def test_report(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.html"
+    assert run(monkeypatch, "report", folder, "-o", path) == 0
+    assert f"wrote {path}" in capsys.readouterr().out
+    assert "<title>night" in path.read_text()
+    assert run(monkeypatch, "report", folder, "--only", "nothing") == 2

@@ -1,0 +1,188 @@
+"""The sections of a report: each is one function of a study and one entry in `SECTIONS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from analysis.costs import LEDGER_PURPOSES, ledger
+from analysis.early_stopping import early_stopping_safety
+from analysis.errors import AnalysisError
+from analysis.events import SessionStarted, Warned
+from analysis.plots.chart import Chart, NothingToShow
+from analysis.plots.registry import chart
+from analysis.rungs import full_epochs, milestones
+from analysis.tables import best_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.study import Study
+
+#: Rows of the best-config table.
+TOP = 20
+
+_MOST_WARNINGS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table under a caption; shown as `analysis.display` words it."""
+
+    frame: pd.DataFrame
+    caption: str = ""
+
+
+Block = Words | Table | Chart
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report: its heading, and what makes its content."""
+
+    title: str
+    build: Callable[[Study], Iterator[Block]]
+
+
+def summary(study: Study) -> Iterator[Block]:
+    """What was searched, what was found, and what it cost."""
+    trials = study.trials
+    states = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
+    rungs = milestones(study)
+    judged = f"judged at epochs {', '.join(map(str, rungs))}" if rungs else "none of them stopped early"
+    space = f"{len(study.spec.space)} settings ({', '.join(study.spec.space)})"
+    yield Words(
+        f"{len(trials)} trials of up to {full_epochs(study)} epochs over {space}, {judged}: {states or 'none yet'}."
+    )
+    yield Words(_winner(study))
+    folded = ledger(study)
+    yield Words(f"{folded.allocated:.3g} {folded.unit} were allocated. {_sentence(folded.lines()[-1])}")
+    yield Words(_sentence(early_stopping_safety(study).advice.removeprefix("advice: ")))
+    warnings = [event.message for _, event in study.columns.others if isinstance(event, Warned)]
+    if warnings:
+        more = f" (and {len(warnings) - _MOST_WARNINGS} more)" if len(warnings) > _MOST_WARNINGS else ""
+        yield Words(f"Warnings: {'; '.join(warnings[:_MOST_WARNINGS])}{more}.")
+
+
+def best(study: Study) -> Iterator[Block]:
+    """The best configurations."""
+    table = best_table(study, TOP)
+    if table.empty:
+        raise NothingToShow("no trial has reported yet")
+    yield Table(
+        table,
+        "Accuracy at the best epoch with its 95 % Wilson interval, on the validation images alone; that the best of "
+        "many epochs and trials was picked is not in it.",
+    )
+
+
+def safety(study: Study) -> Iterator[Block]:
+    """What each rung knew of the end."""
+    yield from _figure("safety")(study)
+    found = early_stopping_safety(study)
+    yield Words(_sentence(found.advice.removeprefix("advice: ")))
+    names = [
+        "epoch",
+        "n",
+        "spearman",
+        "spearman_low",
+        "spearman_high",
+        "kendall",
+        "judged",
+        "stopped",
+        "winners",
+        "lost",
+    ]
+    yield Table(
+        found.frame()[names],
+        "n: finished trials with a value there; Spearman's rho and Kendall's tau with their best value in the end; "
+        "lost: later winners (the best tenth) that the rung would stop, judging all at once.",
+    )
+
+
+def costs(study: Study) -> Iterator[Block]:
+    """Where the time went."""
+    yield from _figure("ledger")(study)
+    folded = ledger(study)
+    yield Words(_sentence(folded.lines()[-1]))
+    shown = [f"{purpose}: {LEDGER_PURPOSES[purpose]}" for purpose, hours in folded.totals.items() if hours]
+    yield Words(f"{_sentence('; '.join(shown))}")
+
+
+def origin(study: Study) -> Iterator[Block]:
+    """What would repeat the study."""
+    sessions = [event for _, event in study.columns.others if isinstance(event, SessionStarted)]
+    versions = ", ".join(f"{name} {version}" for name, version in study.spec.versions.items())
+    hosts = sorted({event.host for event in sessions})
+    yield Words(
+        f"Study {study.name}, made {study.spec.created}, seed {study.spec.seed}; {len(sessions)} sessions on "
+        f"{', '.join(hosts) or 'no host'}. Versions: {versions or 'not recorded'}."
+    )
+
+
+def _figure(name: str) -> Callable[[Study], Iterator[Block]]:
+    def build(study: Study) -> Iterator[Block]:
+        yield chart(study, name)
+
+    return build
+
+
+#: The sections in their order, by name.
+SECTIONS: Mapping[str, Section] = MappingProxyType(
+    {
+        "summary": Section("Summary", summary),
+        "best": Section("Best configurations", best),
+        "history": Section("Best so far", _figure("history")),
+        "curves": Section("Learning curves", _figure("curves")),
+        "parallel": Section("Parallel coordinates", _figure("parallel")),
+        "slices": Section("Slices", _figure("slices")),
+        "contour": Section("Contours", _figure("contour")),
+        "safety": Section("Was early stopping safe?", safety),
+        "ledger": Section("Where the time went", costs),
+        "gate": Section("Gate", _figure("gate")),
+        "origin": Section("Origin", origin),
+    }
+)
+
+
+def _winner(study: Study) -> str:
+    table = best_table(study)
+    good = table[~table["ended"].str.startswith(("diverged", "failed"))]
+    if good.empty:
+        return "No trial has a result yet."
+    first = good.iloc[0]
+    words = (
+        f"Best: trial {first['trial']} with {100 * first['val_acc']:.2f} % validation accuracy at epoch "
+        f"{first['best_epoch']}"
+    )
+    if first["val_acc_low"] != first["val_acc_low"]:  # NaN: the number of images is not recorded
+        return words + "."
+    near = int((good["val_acc"] >= first["val_acc_low"]).sum()) - 1
+    interval = f" (95 % interval {100 * first['val_acc_low']:.2f} to {100 * first['val_acc_high']:.2f})"
+    if not near:
+        return f"{words}{interval}; no other trial lies within that interval."
+    others = "1 other trial lies" if near == 1 else f"{near} other trials lie"
+    return f"{words}{interval}; {others} within that interval, so it need not be the best."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else text
+
+
+def blocks(study: Study, section: Section) -> list[Block]:
+    """The content of a section, or a line that says what is missing for it."""
+    try:
+        return list(section.build(study))
+    except NothingToShow as why:
+        return [Words(f"Nothing to show: {why}.")]
+    except AnalysisError as why:
+        return [Words(f"This section could not be made: {why}.")]

@@ -1,0 +1,132 @@
+"""The report: one page that holds everything, opens in a browser without a complaint, and stays small."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis import Study, UnknownName, open_study, report_html, write_report
+from analysis.report_sections import SECTIONS
+from tests.analysis.studies import noisy_curves, random_settings, write_curves
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FIGURES = {"history", "curves", "parallel", "slices", "contour", "safety", "ledger", "gate"}
+
+
+class Page(HTMLParser):
+    """What a page holds."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.sections: list[str] = []
+        self.figures: dict[str, str] = {}
+        self.addresses: list[str] = []
+        self._figure = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "section":
+            self.sections.append(given["id"])
+        self._figure = given.get("data-figure", "") if tag == "script" else ""
+        self.addresses += [given[name] for name in ("src", "href") if name in given]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._figure = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._figure:
+            self.figures[self._figure.removeprefix("figure-")] = data
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("report") / "s"
+    return write_curves(folder, noisy_curves(40, 27, seed=1), random_settings(40, seed=2), rungs=(3, 9))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """As large as a report must bear: 2,000 trials, an eighth of them of 81 epochs."""
+    folder = tmp_path_factory.mktemp("large") / "s"
+    return write_curves(folder, noisy_curves(2000, 81, seed=1), random_settings(2000, seed=2), rungs=(9, 27))
+
+
+def test_a_page_holds_every_section_and_figure_and_asks_no_network(search: Study) -> None:
+    page = Page(report_html(search))
+    assert page.sections == list(SECTIONS)
+    assert page.figures.keys() == FIGURES
+    for text in page.figures.values():
+        figure = json.loads(text)
+        assert figure["data"]
+        assert figure["layout"]["height"] > 100
+    assert all(address.startswith("#") or address == "data:," for address in page.addresses)
+
+
+def test_the_library_of_the_figures_is_in_it(search: Study) -> None:
+    packed = re.search(r'<script type="text/plain" id="plotly">(.*?)</script>', report_html(search, ["history"]))
+    assert packed is not None
+    assert b"plotly.js" in gzip.decompress(base64.b64decode(packed[1]))[:200]
+
+
+def test_the_summary_says_what_was_found(search: Study) -> None:
+    text = report_html(search, ["summary"])
+    best = search.trials.sort_values("val_acc").iloc[-1]
+    assert f"trial {best['trial']} with {100 * best['val_acc']:.2f} % validation accuracy" in text
+    assert "so it need not be the best" in text
+    assert "40 trials of up to 27 epochs over 3 settings (lr, gate, kappa), judged at epochs 3, 9" in text
+    assert "GPU-hours were allocated. Early stopping spared" in text
+
+
+def test_what_a_study_has_not_is_told(study: Study, write_study) -> None:  # type: ignore[no-untyped-def]
+    assert "Nothing to show: no gate was recorded" in report_html(study)
+    empty = report_html(open_study(write_study(b"", folder="empty")))
+    assert "Nothing to show: no trial has reported yet." in empty
+    assert "No trial has a result yet." in empty
+    assert not Page(empty).figures
+
+
+def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
+    nasty = '</script><script>alert("x")</script>'
+    points = [{"lr": 0.1 * (1 + place), "gate": nasty if place % 2 else "none"} for place in range(6)]
+    page = report_html(write_curves(tmp_path / "s", noisy_curves(6, 9, seed=3), points))
+    assert nasty not in page
+    assert Page(page).sections == list(SECTIONS)
+
+
+def test_an_unknown_section_is_refused(search: Study, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'curves'"):
+        write_report(search, tmp_path / "report.html", ["curve"])
+
+
+def test_two_thousand_trials_fit_in_five_megabytes(large: Study) -> None:
+    page = report_html(large)
+    assert Page(page).figures.keys() == FIGURES
+    assert len(page.encode()) < 5_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("size", ["search", "large"])
+def test_a_browser_draws_every_figure_without_a_complaint(
+    size: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    write_report(request.getfixturevalue(size), path)
+    options = ["--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    options += ["--enable-logging=stderr", "--virtual-time-budget=60000", f"--user-data-dir={tmp_path / 'profile'}"]
+    opened = subprocess.run(
+        [str(BROWSER), *options, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=180, check=True
+    )
+    assert not [line for line in opened.stderr.splitlines() if ":CONSOLE" in line]
+    assert 'data-ready="yes"' in opened.stdout
+    assert "data-error" not in opened.stdout.split("<script", 1)[0]
+    assert set(re.findall(r'id="figure-(\w+)"[^>]*data-drawn="yes"', opened.stdout)) == FIGURES
