@@ -1,6 +1,6 @@
 """Random SIGKILLs of every process of a search, over many small studies, and what became of the studies.
 
-    python -m tests.faults.campaign --kills local=140 multi-node=60 --seed 0 --lanes 2 --report tests/faults/REPORT.md
+    python -m tests.faults.campaign --kills local=140 multi-node=60 --seed 0 --lanes 3 --report tests/faults/REPORT.md
 
 A study with one trial at a time must end event by event like one that nobody disturbed. With several at a time no
 report may be lost or doubled, every decision must be the one that a fold of the log gives, and the number of trials
@@ -27,7 +27,7 @@ from tests.faults.tally import Campaign, Tally, report_text
 KINDS = ("local", "multi-node")
 
 #: A study is killed so often, unless fewer kills are left.
-KILLS_PER_STUDY = 5
+KILLS_PER_STUDY = 8
 
 
 def planned(campaign: Campaign, root: Path) -> Iterator[FaultStudy]:
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=parse_kills, nargs="*", default=[("local", 140), ("multi-node", 60)])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lanes", type=int, default=2, help="studies at a time")
+    parser.add_argument("--lanes", type=int, default=3, help="studies at a time")
     parser.add_argument("--report", type=Path)
     given: Any = parser.parse_args(arguments)
     command = " ".join(["python -m tests.faults.campaign", *(sys.argv[1:] if arguments is None else arguments)])
