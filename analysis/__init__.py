@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.configs import config_yaml
+    from analysis.confirmation import (
+        CONFIRMATION_COLUMNS,
+        Optimism,
+        confirmation_lines,
+        confirmation_runs,
+        confirmation_table,
+        confirmed_differences,
+        optimism,
+    )
+    from analysis.confirmed import ConfirmedTrial, confirmed_trials
     from analysis.costs import LEDGER_PURPOSES, Ledger, ledger
     from analysis.early_stopping import Safety, early_stopping_safety
     from analysis.errors import AnalysisError, LogCorrupt, SchemaUnknown, StudyNotFound
@@ -23,20 +33,24 @@ if TYPE_CHECKING:
     from analysis.rankings import RankCorrelation, rank_correlation
     from analysis.report import report_html, write_report
     from analysis.rungs import rung_entries
-    from analysis.statistics import wilson_interval
+    from analysis.statistics import MeanInterval, mean_interval, sign_flip_p, wilson_interval
     from analysis.study import Study, StudyHeader, list_studies, open_study
     from analysis.tables import BEST_TABLE_COLUMNS, best_table, best_trial
 
 __all__ = [
     "BEST_TABLE_COLUMNS",
+    "CONFIRMATION_COLUMNS",
     "EXPORTERS",
     "FIGURES",
     "LEDGER_PURPOSES",
     "AnalysisError",
+    "ConfirmedTrial",
     "Explanation",
     "Ledger",
     "LogCorrupt",
+    "MeanInterval",
     "NothingToShow",
+    "Optimism",
     "RankCorrelation",
     "Safety",
     "SchemaUnknown",
@@ -48,17 +62,25 @@ __all__ = [
     "best_trial",
     "chart",
     "config_yaml",
+    "confirmation_lines",
+    "confirmation_runs",
+    "confirmation_table",
+    "confirmed_differences",
+    "confirmed_trials",
     "early_stopping_safety",
     "export_table",
     "figure",
     "ledger",
     "list_studies",
+    "mean_interval",
     "open_study",
+    "optimism",
     "paper_figure",
     "rank_correlation",
     "read_log",
     "report_html",
     "rung_entries",
+    "sign_flip_p",
     "why",
     "wilson_interval",
     "write_atomic",
@@ -68,6 +90,16 @@ __all__ = [
 
 _MODULES = {
     "configs": ("config_yaml",),
+    "confirmation": (
+        "CONFIRMATION_COLUMNS",
+        "Optimism",
+        "confirmation_lines",
+        "confirmation_runs",
+        "confirmation_table",
+        "confirmed_differences",
+        "optimism",
+    ),
+    "confirmed": ("ConfirmedTrial", "confirmed_trials"),
     "costs": ("LEDGER_PURPOSES", "Ledger", "ledger"),
     "early_stopping": ("Safety", "early_stopping_safety"),
     "errors": ("AnalysisError", "LogCorrupt", "SchemaUnknown", "StudyNotFound"),
@@ -80,7 +112,7 @@ _MODULES = {
     "rankings": ("RankCorrelation", "rank_correlation"),
     "report": ("report_html", "write_report"),
     "rungs": ("rung_entries",),
-    "statistics": ("wilson_interval",),
+    "statistics": ("MeanInterval", "mean_interval", "sign_flip_p", "wilson_interval"),
     "study": ("Study", "StudyHeader", "list_studies", "open_study"),
     "tables": ("BEST_TABLE_COLUMNS", "best_table", "best_trial"),
     "explanations": ("Explanation", "why"),

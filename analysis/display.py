@@ -19,7 +19,10 @@ HEADINGS = {
 }
 
 #: Columns that hold fractions and are shown in percent.
-_PERCENT = ("_acc", "_acc_low", "_acc_high", "_acc_given", "_acc_true")
+_PERCENT = ("_acc", "_acc_low", "_acc_high", "_acc_given", "_acc_true", "_acc_sd", "optimism", "difference")
+
+#: Those of them that are small, and need another digit.
+_SMALL = ("_acc_sd", "optimism", "difference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def _text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name.endswith(_PERCENT) and _is_number(value):
-        return f"{100.0 * value:.1f}"
+        return f"{100.0 * value:.2f}" if name.endswith(_SMALL) else f"{100.0 * value:.1f}"
     if isinstance(value, bool) or not _is_number(value):
         return str(value)
     if isinstance(value, Integral):

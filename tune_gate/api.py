@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,8 @@ from typing import Any, Literal
 from rich.console import Console
 
 from analysis.configs import config_yaml
+from analysis.confirmation import confirmation_runs, confirmation_table, confirmed_differences
+from analysis.confirmed import link_confirmation
 from analysis.errors import AnalysisError
 from analysis.export import EXPORTERS, export_table
 from analysis.files import write_atomic
@@ -18,6 +20,7 @@ from analysis.study import Study, open_study
 from analysis.tables import best_table
 from tune_gate.changes import refuse_changed_code, take_over_edits
 from tune_gate.cluster_access import ClusterAddress, parse_address
+from tune_gate.confirm import confirmation_spec
 from tune_gate.display import Silent, open_display
 from tune_gate.errors import Misuse
 from tune_gate.progress import ProgressReader
@@ -62,13 +65,39 @@ def launch(
     address = parse_address(cluster) if cluster else None
     ready = _spec(spec, changes or {})
     folder = Path(directory) if directory is not None else free_folder(STUDIES, ready.name)
-    create_study(ready, folder)
-    try:
-        return _run(folder, ProgressReader(folder), console, address)
-    except Misuse:
-        if not _has_trials(folder):
-            shutil.rmtree(folder)  # we made it, and it holds nothing yet: the same launch can be tried again
-        raise
+    return _start(ready, folder, console, address)
+
+
+def confirm(
+    source: str | Path,
+    top: int = 3,
+    seeds: int = 5,
+    directory: str | Path | None = None,
+    console: Console | None = None,
+    cluster: str | None = None,
+) -> Outcome:
+    """Confirm a search: train its `top` best configurations, its default and the plain ResNet anew with `seeds` fresh
+    seeds, and measure each trial once on the test split. The confirmation is a study of its own; `resume` goes on.
+
+    Args:
+        source: the folder of the search; nothing but a link is added to it.
+        top: how many of the best configurations.
+        seeds: how many seeds each; all configurations have the same ones.
+        directory: the confirmation's folder, new or empty; without one, beside the search, its name with `-confirm`.
+        console: where to show the progress; nowhere without one.
+        cluster: as in `launch`.
+
+    Raises:
+        Misuse: the search is running, or is itself a confirmation.
+        AnalysisError: there is no search, or nothing in it that could be confirmed.
+        StudyExists: there is a confirmation already; another one, in another folder, opens the test split again.
+        SearchFailed: the training died again and again; it can be resumed.
+    """
+    address = parse_address(cluster) if cluster else None
+    origin = Path(source).resolve()
+    spec = confirmation_spec(origin, top, seeds)
+    folder = Path(directory) if directory is not None else origin.with_name(f"{origin.name}-confirm")
+    return _start(spec, folder, console, address, lambda: link_confirmation(origin, folder))
 
 
 def resume(directory: str | Path, console: Console | None = None, cluster: str | None = None) -> Outcome:
@@ -101,6 +130,24 @@ def demo_spec() -> StudySpec:
     return _spec(None, {})
 
 
+def _start(
+    spec: StudySpec,
+    folder: Path,
+    console: Console | None,
+    cluster: ClusterAddress | None,
+    made: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Make a study and run it; `made` is called between the two."""
+    create_study(spec, folder)
+    try:
+        made()
+        return _run(folder, ProgressReader(folder), console, cluster)
+    except Misuse:
+        if not _has_trials(folder):
+            shutil.rmtree(folder)  # we made it, and it holds nothing yet: the same launch can be tried again
+        raise
+
+
 def _run(folder: Path, reader: ProgressReader, console: Console | None, cluster: ClusterAddress | None) -> Outcome:
     if not reader.done:
         if console is None:
@@ -115,7 +162,9 @@ def _run(folder: Path, reader: ProgressReader, console: Console | None, cluster:
 
 
 def _write_exports(study: Study) -> tuple[Path, ...]:
-    """The best-config table, and the best configuration where there is one."""
+    """The best-config table, and the best configuration where there is one; of a confirmation, its own tables."""
+    if study.spec.confirmation is not None:
+        return _write_confirmation(study)
     table = best_table(study)
     if table.empty:
         return ()
@@ -130,6 +179,20 @@ def _write_exports(study: Study) -> tuple[Path, ...]:
     except AnalysisError:
         return tuple(written)  # every trial diverged or failed: there is no best
     return (*written, folder / "best-config.yaml")
+
+
+def _write_confirmation(study: Study) -> tuple[Path, ...]:
+    tables = {
+        "confirmation": confirmation_table(study),
+        "differences": confirmed_differences(study),
+        "runs": confirmation_runs(study),
+    }
+    written = []
+    for name, table in tables.items():
+        path = study.path / "exports" / f"{name}.csv"
+        write_atomic(path, export_table(table, "csv"))
+        written.append(path)
+    return tuple(written)
 
 
 def _has_trials(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from rich.live import Live
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
-from tune_gate import cli_analysis, cli_audit, cli_import, cli_replay, cli_report, cli_train
+from tune_gate import cli_analysis, cli_audit, cli_confirm, cli_import, cli_replay, cli_report, cli_train
 from tune_gate.display import best_table_view, status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.spec import load_spec, parse_change, study_spec, with_changes
@@ -196,6 +196,7 @@ def export(
 cli_train.register(app)
 cli_audit.register(app)
 cli_report.register(app)
+cli_confirm.register(app)
 cli_analysis.register(app)
 cli_replay.register(app)
 cli_import.register(app)
@@ -235,7 +236,9 @@ def _conclude(outcome: Any, console: Console) -> None:
 
     study = outcome.study
     table = best_table(study, TOP)
-    if not table.empty:
+    if study.spec.confirmation is not None:
+        cli_confirm.show_confirmation(study, console)
+    elif not table.empty:
         console.print(best_table_view(table, f"Best configurations of {study.name}"))
     for path in outcome.written:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
