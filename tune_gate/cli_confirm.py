@@ -29,6 +29,9 @@ def confirm(
     fmt: Annotated[
         str | None, typer.Option("--format", "-f", help="The table as csv, json, yaml, markdown, latex or parquet.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="ADDRESS", help="As for launch; without it: this machine.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write that table.")] = None,
 ) -> None:
     """Train the best anew, beside the default and a plain ResNet, and open the test split once."""
@@ -37,11 +40,11 @@ def confirm(
 
     console = stdout_console() if fmt is None else Console(file=sys.stderr)
     if open_study(directory).spec.confirmation is None:
-        outcome = api.confirm(directory, top, seeds, new, console)
+        outcome = api.confirm(directory, top, seeds, new, console, cluster)
     elif new is not None:
         raise Misuse(f"{directory} is a confirmation already; without --dir, `confirm` goes on with it and shows it")
     else:
-        outcome = api.resume(directory, console)
+        outcome = api.resume(directory, console, cluster)
     if fmt is not None:
         _write(outcome.study, fmt, output)
     else:
