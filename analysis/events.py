@@ -23,6 +23,11 @@ ACTIONS: frozenset[str] = frozenset(get_args(Action))
 #: How an attempt at a trial can fail: an exception in it, or the loss of its process or node.
 FailureKind = Literal["error", "lost"]
 
+#: What became of a trial that another study takes over as history; one that had not ended counts as stopped.
+InheritedState = Literal["completed", "stopped", "diverged"]
+
+INHERITED_STATES: frozenset[str] = frozenset(get_args(InheritedState))
+
 #: How a session can end in good order.
 EndReason = Literal["finished", "interrupted", "failed"]
 
@@ -61,6 +66,23 @@ class TrialSuggested:
     settings: Mapping[str, Any]  # a point of the search space
     seed: int  # of initialisation, sample order and augmentation
     source: str  # who suggested it: default, first, random, tpe, grid; in a confirmation, the configuration's name
+
+
+@dataclass(frozen=True, slots=True)
+class TrialInherited:
+    """A trial of an earlier study that fits this one's space: history for the sampler, and no trial of this study.
+
+    These events are the first of a log; a study that was begun without history has none.
+    """
+
+    kind: ClassVar[str] = "trial_inherited"
+    time: float
+    study: str  # the folder of the study that ran it
+    source_trial: int  # its number there
+    settings: Mapping[str, Any]  # as a point of this study's space
+    state: InheritedState
+    epochs: int  # of a trial there that was never stopped
+    values: tuple[tuple[int, float], ...]  # (epoch, metric), ascending: at the rungs of both studies, and the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +217,7 @@ class SessionEnded:
 
 Event = (
     SessionStarted
+    | TrialInherited
     | TrialSuggested
     | AttemptStarted
     | EpochReported
@@ -214,6 +237,7 @@ EVENTS: Mapping[str, type[Event]] = {
     kind.kind: kind
     for kind in (
         SessionStarted,
+        TrialInherited,
         TrialSuggested,
         AttemptStarted,
         EpochReported,
@@ -263,6 +287,10 @@ def event_from_record(record: Mapping[str, Any]) -> Event | None:
             raise TypeError(f"no action {values['action']!r}")
         if "rung" in values:
             values["rung"] = RungEntry(**values["rung"])
+    if kind is TrialInherited:
+        if values["state"] not in INHERITED_STATES:
+            raise TypeError(f"no state {values['state']!r}")
+        values["values"] = tuple((int(epoch), float(value)) for epoch, value in values["values"])
     if kind is BudgetExtended:
         values["rungs"] = tuple(values["rungs"])
     return kind(**values)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import LogCorrupt, SchemaUnknown
-from analysis.events import SCHEMA, Event, event_from_record
+from analysis.events import SCHEMA, Event, SessionStarted, event_from_record, event_to_record
 
 LOG_FILE = Path("log") / "events.jsonl"
 
@@ -26,6 +26,11 @@ class LogPosition:
 def header_line() -> bytes:
     """The first line of every log."""
     return json.dumps({"event": "log", "schema": SCHEMA}).encode() + b"\n"
+
+
+def event_line(event: Event) -> bytes:
+    """The line of an event."""
+    return json.dumps(event_to_record(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def read_log(path: Path) -> list[Event]:
@@ -51,6 +56,27 @@ def read_log_from(path: Path, position: LogPosition) -> tuple[list[Event], LogPo
     events = [event for _, event in decode_lines(path, data[:complete], position)]
     lines = data.count(b"\n", 0, complete)
     return events, LogPosition(position.offset + complete, position.line + lines)
+
+
+def opening_events(path: Path) -> Iterator[Event]:
+    """The events before the first session: what the study was given on its way. Reads no further.
+
+    Raises as `read_log`.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        position = LogPosition()
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            for _, event in decode_lines(path, line, position):
+                if isinstance(event, SessionStarted):
+                    return
+                yield event
+            position = LogPosition(position.offset + len(line), position.line + 1)
 
 
 def decode_lines(path: Path, data: bytes, position: LogPosition) -> Iterator[tuple[int, Event]]:

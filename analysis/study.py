@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.arms import Confirmation, confirmation_of
 from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
-from analysis.events import Event
-from analysis.log import LOG_FILE, LogPosition, decode_lines
+from analysis.events import Event, TrialInherited
+from analysis.log import LOG_FILE, LogPosition, decode_lines, opening_events
 from analysis.names import unknown_name
 from analysis.trials import Trial, fold_trials
 
@@ -78,6 +78,11 @@ class Study:
             return []
         complete = data[: data.rfind(b"\n") + 1]
         return [event for _, event in decode_lines(self.path / LOG_FILE, complete, LogPosition())]
+
+    @cached_property
+    def inherited(self) -> int:
+        """How many trials of earlier studies were told to the sampler. They are in no table: others ran them."""
+        return sum(isinstance(event, TrialInherited) for event in opening_events(self.path / LOG_FILE))
 
     @cached_property
     def records(self) -> dict[int, Trial]:

@@ -102,9 +102,19 @@ class SearchSpace:
     def project(self, settings: Mapping[str, object]) -> dict[str, Value] | None:
         """The point that agrees with `settings`, which may hold more keys; None where there is none."""
         try:
-            return self._walk(lambda parameter: settings[parameter.name])
-        except (KeyError, SpaceError):
+            return self.restricted(settings)
+        except SpaceError:
             return None
+
+    def restricted(self, settings: Mapping[str, object]) -> dict[str, Value]:
+        """The same for a caller who wants to know why there is none, which a SpaceError says."""
+
+        def given(parameter: Parameter) -> object:
+            if parameter.name not in settings:
+                raise SpaceError(f"parameter {parameter.name!r} has no value")
+            return settings[parameter.name]
+
+        return self._walk(given)
 
     def size(self) -> int | None:
         """How many points `grid` has; None where a dimension is continuous."""

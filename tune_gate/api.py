@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from analysis.configs import config_yaml
 from analysis.confirmation import confirmation_runs, confirmation_table, confirmed_differences
 from analysis.confirmed import link_confirmation
 from analysis.errors import AnalysisError
+from analysis.events import Event
 from analysis.export import EXPORTERS, export_table
 from analysis.files import write_atomic
 from analysis.study import Study, open_study
@@ -23,9 +24,10 @@ from tune_gate.cluster_access import ClusterAddress, parse_address
 from tune_gate.confirm import confirmation_spec
 from tune_gate.display import Silent, open_display
 from tune_gate.errors import Misuse
+from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.progress import ProgressReader
 from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec, with_changes
-from tune_gate.study_dir import create_study, free_folder
+from tune_gate.study_dir import create_study, free_folder, with_absolute_paths
 from tune_gate.supervisor import supervise
 
 #: Where studies go that are given no folder.
@@ -47,6 +49,7 @@ def launch(
     changes: Mapping[str, Any] | None = None,
     console: Console | None = None,
     cluster: str | None = None,
+    history: Sequence[str | Path] = (),
 ) -> Outcome:
     """Start a new search and run it to its end.
 
@@ -56,16 +59,20 @@ def launch(
         changes: dotted keys that override the spec, as `--set` gives them.
         console: where to show the progress; nowhere without one.
         cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; without one, a Ray of this machine is started.
+        history: earlier studies; of their trials, those that fit the new space are told to the sampler first.
 
     Raises:
+        StudyNotFound, Misuse: an earlier study cannot be read, or is of another kind.
         SpecError, SpaceError, TrainableError: what is asked for is wrong; nothing was started and nothing is left.
         StudyExists: the folder is not empty.
         SearchFailed: the search died again and again; it can be resumed.
     """
     address = parse_address(cluster) if cluster else None
-    ready = _spec(spec, changes or {})
+    ready = with_absolute_paths(_spec(spec, changes or {}))
     folder = Path(directory) if directory is not None else free_folder(STUDIES, ready.name)
-    return _start(ready, folder, console, address)
+    inherited = inherit(ready, [Path(source) for source in history])
+    _say(map(str, inherited), console)
+    return _start(ready, folder, console, address, history=first_events(inherited))
 
 
 def confirm(
@@ -100,6 +107,29 @@ def confirm(
     return _start(spec, folder, console, address, lambda: link_confirmation(origin, folder))
 
 
+def fork(
+    directory: str | Path,
+    new: str | Path,
+    spec: StudySpec | Mapping[str, Any] | str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+    cluster: str | None = None,
+) -> Outcome:
+    """Start a new study in `new` that takes the trials of the one in `directory` as its sampler's history.
+
+    Args:
+        directory: the earlier study; it is only read.
+        new: the new study's folder, new or empty.
+        spec: what the new study is; without one, the earlier one's study.yaml as it is now, under the new name.
+        changes: dotted keys that override it.
+        console, cluster: as for `launch`.
+
+    Raises as `launch`; Misuse, too, where the earlier study is a confirmation.
+    """
+    wanted = forked_settings(Path(directory), Path(new).resolve().name) if spec is None else spec
+    return launch(wanted, new, changes, console, cluster, [directory])
+
+
 def resume(directory: str | Path, console: Console | None = None, cluster: str | None = None) -> Outcome:
     """Go on with a search that was interrupted, stopped or killed; a finished one is left as it is.
 
@@ -116,9 +146,7 @@ def resume(directory: str | Path, console: Console | None = None, cluster: str |
     folder = Path(directory)
     reader = ProgressReader(folder)
     events = reader.read()
-    for line in take_over_edits(folder, events):
-        if console is not None:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _say(take_over_edits(folder, events), console)
     reader.read()
     if not reader.done:
         refuse_changed_code(folder, events)
@@ -136,9 +164,10 @@ def _start(
     console: Console | None,
     cluster: ClusterAddress | None,
     made: Callable[[], None] = lambda: None,
+    history: Sequence[Event] = (),
 ) -> Outcome:
-    """Make a study and run it; `made` is called between the two."""
-    create_study(spec, folder)
+    """Make a study whose log begins with `history`, and run it; `made` is called between the two."""
+    create_study(spec, folder, history)
     try:
         made()
         return _run(folder, ProgressReader(folder), console, cluster)
@@ -193,6 +222,12 @@ def _write_confirmation(study: Study) -> tuple[Path, ...]:
         write_atomic(path, export_table(table, "csv"))
         written.append(path)
     return tuple(written)
+
+
+def _say(lines: Iterable[str], console: Console | None) -> None:
+    for line in lines:
+        if console is not None:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _has_trials(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from analysis.events import (
     SessionEnded,
     SessionStarted,
     SpecChanged,
+    TrialInherited,
     TrialPromoted,
     TrialRetired,
     TrialSuggested,
@@ -67,6 +68,9 @@ class SessionAudit:
                 self._open = False
             case BudgetExtended():
                 self._budget = _extended(event)
+            case TrialInherited():
+                if self._last:
+                    yield f"trial {event.source_trial} of {event.study} is inherited after session {self._last} began"
             case Warned() | SpecChanged() | CodeAccepted():
                 pass
             case _ if not self._open:

@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
-from tune_gate import cli_analysis, cli_audit, cli_confirm, cli_import, cli_replay, cli_report, cli_train
-from tune_gate.display import best_table_view, status_view, stdout_console
+from tune_gate import cli_analysis, cli_audit, cli_confirm, cli_fork, cli_import, cli_replay, cli_report, cli_train
+from tune_gate.display import status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
+from tune_gate.outcome_view import INTERRUPTED, conclude
 from tune_gate.spec import load_spec, parse_change, study_spec, with_changes
 
-#: Exit codes: a failure, misuse, and an interruption as the shell reports one.
-FAILURE, MISUSE, INTERRUPTED = 1, 2, 130
+#: Exit codes: a failure, and misuse.
+FAILURE, MISUSE = 1, 2
 
 #: Base of the errors about the command line itself; typer shows the base of them only through their children.
 ClickException: type[Any] = typer.BadParameter.__mro__[2]
-
-#: Rows of the best-config table that end a search.
-TOP = 10
 
 app = typer.Typer(
     help="Hyperparameter search for gated ResNets: every decision logged, explained and repeatable.",
@@ -53,12 +50,16 @@ def launch(
     directory: Annotated[Path | None, typer.Option("--dir", help="The study's folder; new or empty.")] = None,
     changes: Changes = None,
     cluster: Cluster = None,
+    history: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="STUDY", help="An earlier study, whose trials the sampler is told of."),
+    ] = None,
 ) -> None:
     """Start a search and show it to its end."""
     from tune_gate import api  # noqa: PLC0415  pandas is slow to import
 
     console = stdout_console()
-    _conclude(api.launch(study, directory, _changes(changes), console, cluster), console)
+    conclude(api.launch(study, directory, _changes(changes), console, cluster, history or ()), console)
 
 
 @app.command()
@@ -74,7 +75,7 @@ def resume(
     console = stdout_console()
     if accepted and (changed := accept_code(directory)):
         console.print(f"warning: {changed}", markup=False, highlight=False, soft_wrap=True)
-    _conclude(api.resume(directory, console, cluster), console)
+    conclude(api.resume(directory, console, cluster), console)
 
 
 @app.command()
@@ -95,7 +96,7 @@ def extend(
         typer.confirm(f"these were not kept to their last epoch and would be retrained: {lost}; go on?", abort=True)
     extend_study(directory, planned.budget)
     console = stdout_console()
-    _conclude(api.resume(directory, console, cluster), console)
+    conclude(api.resume(directory, console, cluster), console)
 
 
 @app.command()
@@ -197,6 +198,7 @@ cli_train.register(app)
 cli_audit.register(app)
 cli_report.register(app)
 cli_confirm.register(app)
+cli_fork.register(app)
 cli_analysis.register(app)
 cli_replay.register(app)
 cli_import.register(app)
@@ -229,23 +231,6 @@ def _explain(error: Exception) -> int:
         message, code = f"{type(error).__name__}: {error} (an error of tune-gate itself; --debug shows where)", FAILURE
     print(f"tune-gate: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     return code
-
-
-def _conclude(outcome: Any, console: Console) -> None:
-    from analysis.tables import best_table  # noqa: PLC0415
-
-    study = outcome.study
-    table = best_table(study, TOP)
-    if study.spec.confirmation is not None:
-        cli_confirm.show_confirmation(study, console)
-    elif not table.empty:
-        console.print(best_table_view(table, f"Best configurations of {study.name}"))
-    for path in outcome.written:
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
-    if outcome.ended == "interrupted":
-        console.print(f"interrupted; go on with: tune-gate resume {study.path}", markup=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED)
-    console.print(f"the study is in {study.path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _changes(texts: list[str] | None) -> dict[str, Any]:

@@ -118,6 +118,8 @@ def status_view(progress: Progress, metric: str) -> Group:
             Text.assemble("best   ", (f"{100 * best.val_acc:.2f} %", "bold green"),
                           f"{interval} validation accuracy, trial {best.trial} at epoch {best.epoch}")
         )  # fmt: skip
+    if progress.inherited:
+        parts.append(Text(f"knows  {progress.inherited} trials of earlier studies"))
     left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
     parts.append(Text(f"spent  {progress.hours:.3g} {progress.device}-hours{left}"))
     if progress.rungs:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.errors import LogCorrupt
-from analysis.events import Event, SessionStarted, TrialFailed, TrialSuggested, event_to_record
-from analysis.log import LogPosition, decode_lines
+from analysis.events import Event, SessionStarted, TrialFailed, TrialSuggested
+from analysis.log import LogPosition, decode_lines, event_line
 from analysis.trials import TrialsFold
 from tune_gate.audits import sampling_changes
 from tune_gate.deaths import DeathsFold
@@ -144,7 +144,7 @@ class _Mending:
         if not missing or not self._redrawable:
             return
         suggestion = self._suggestion()
-        if len(line.data) <= len(encoded(suggestion)) + _TIME_DIGITS:  # else there was more in it than this
+        if len(line.data) <= len(event_line(suggestion)) + _TIME_DIGITS:  # else there was more in it than this
             self._keep(line.offset, suggestion)
             self.redrawn.append(suggestion.trial)
 
@@ -187,7 +187,7 @@ class _Mending:
     def _keep(self, offset: int, event: Event) -> None:
         for fold in self._folds:
             fold.apply(event)
-        self.kept.append(Line(offset, encoded(event), event))
+        self.kept.append(Line(offset, event_line(event), event))
 
     def _taken(self, event: Event) -> bool:
         try:
@@ -196,11 +196,6 @@ class _Mending:
         except Exception:  # noqa: BLE001  a search could not go on from a log that a fold refuses, whatever the reason
             return False
         return True
-
-
-def encoded(event: Event) -> bytes:
-    """An event's line."""
-    return json.dumps(event_to_record(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def _line(path: Path, number: int, offset: int, data: bytes) -> Line | None:

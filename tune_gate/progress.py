@@ -18,6 +18,7 @@ from analysis.events import (
     SessionStarted,
     SpecChanged,
     TrialFailed,
+    TrialInherited,
     TrialSuggested,
     Warned,
 )
@@ -58,6 +59,7 @@ class Progress:
     hours: float  # of trials' work, times the devices that each has
     device: str  # CPU or GPU
     seconds_left: float | None  # an estimate; None while there is too little to go by
+    inherited: int  # trials of earlier studies that the sampler was told of
     session: str  # running, finished, interrupted, failed, or died
 
     @property
@@ -70,6 +72,7 @@ class Progress:
         return {
             "name": self.name,
             "session": self.session,
+            "inherited": self.inherited,
             "trials": {"wanted": self.wanted, "ended": self.ended, **self.states},
             "running": [
                 {"trial": trial.number, "attempt": trial.attempt, "epoch": trial.epoch, "of": self.epochs}
@@ -99,6 +102,7 @@ class ProgressReader:
         self._position = LogPosition()
         self._trials = TrialsFold()
         self._scheduler = build_scheduler(self.spec)
+        self._inherited = 0
         self._session: SessionStarted | SessionEnded | None = None
         self.budget = current_budget(self.spec, ())
 
@@ -112,6 +116,7 @@ class ProgressReader:
                 self._session = event
             if isinstance(event, BudgetExtended):
                 self.budget = current_budget(self.spec, [event])
+            self._inherited += isinstance(event, TrialInherited)
             if isinstance(event, SpecChanged):
                 self.spec = current_spec(self.spec, [event])
         return events
@@ -138,6 +143,7 @@ class ProgressReader:
             hours=worked * (resources.gpus or resources.cpus) / SECONDS_PER_HOUR,
             device="GPU" if resources.gpus else "CPU",
             seconds_left=self._seconds_left(worked) if alive else None,
+            inherited=self._inherited,
             session=self._session_state(alive),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 from collections.abc import Iterable
@@ -11,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from analysis.events import EpochReported, Event, event_to_record
-from analysis.log import LOG_FILE, header_line, read_log
+from analysis.events import EpochReported, Event
+from analysis.log import LOG_FILE, event_line, header_line, read_log
 from tune_gate.errors import LogWriteError
 
 #: A report after which a trial simply goes on may wait this long for the disk. It survives the death of the process
@@ -46,7 +45,7 @@ class Recorder:
 
     def append(self, event: Event) -> None:
         """Write `event`, make it last, and only then let the folds see it."""
-        line = json.dumps(event_to_record(event), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        line = event_line(event)
         start = os.lseek(self._file, 0, os.SEEK_CUR)
         try:
             _write_whole(self._file, line)

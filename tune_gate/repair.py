@@ -9,10 +9,10 @@ from pathlib import Path
 
 from analysis.events import Warned
 from analysis.files import write_atomic
-from analysis.log import LOG_FILE, header_line
+from analysis.log import LOG_FILE, event_line, header_line
 from tune_gate.errors import LogWriteError
 from tune_gate.lock import hold
-from tune_gate.mending import Mended, encoded, mend, read_lines
+from tune_gate.mending import Mended, mend, read_lines
 from tune_gate.study_dir import read_spec
 
 
@@ -41,7 +41,7 @@ def repair_study(study: Path) -> Repair | None:
             return None
         kept = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         warned = Warned(time.time(), f"repaired: {mended}; the old log is {kept.name}")
-        data = b"".join([header_line(), *(line.data for line in mended.lines), encoded(warned)])
+        data = b"".join([header_line(), *(line.data for line in mended.lines), event_line(warned)])
         try:
             os.link(path, kept)  # at no moment is there no log: the new one then takes the old one's first name
             _write_or_unlink(path, data, kept)

@@ -32,9 +32,23 @@ NOT_SEARCHABLE: Mapping[str, str] = {
 }
 
 
+#: What a study may be called.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+#: The authors' own rates and schedules, their epochs as fractions. They are the plain default, too, unless a study's
+#: `config` says otherwise.
+AUTHORS: Mapping[str, Any] = {
+    "lr": 0.1,
+    "schedule": "multistep",
+    "milestones": (0.4, 0.6),
+    "gamma": 0.1,
+    "lr_gate": 0.01,
+    "schedule_gate": "constant",
+}
+
 #: What is worth a trial in every study: a cosine trunk, which spends a short budget better than two drops do, with a
-#: gate that follows it.
-KNOWN_GOOD: tuple[Mapping[str, Any], ...] = ({"schedule": "cosine", "schedule_gate": "follow"},)
+#: gate that follows it; and what the authors themselves used.
+KNOWN_GOOD: tuple[Mapping[str, Any], ...] = ({"schedule": "cosine", "schedule_gate": "follow"}, AUTHORS)
 
 
 #: Of a range of whole numbers, so many are tried on a trial before a search: not every depth exists.
@@ -123,7 +137,7 @@ class StudySpec(_Section):
     Build it with `study_spec`, which turns every mistake into a `SpecError` of one line.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "study"
+    name: Annotated[str, Field(pattern=NAME)] = "study"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     trials: Annotated[int, Field(ge=1)] = 16
     epochs: Annotated[int, Field(ge=1)] = 27  # of a trial that is never stopped

@@ -7,13 +7,16 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from analysis.errors import AnalysisError
+from analysis.events import Event
 from analysis.files import write_atomic
+from analysis.log import LOG_FILE, event_line, header_line
 from analysis.study import STUDY_FILE, STUDY_SCHEMA, open_study
 from tune_gate.errors import Misuse, StudyExists
 from tune_gate.fingerprint import code_fingerprints
@@ -26,8 +29,10 @@ STOP_REQUEST = "stop-requested"
 _PACKAGES = ("tune-gate", "ray", "optuna", "torch", "torchvision", "numpy")
 
 
-def create_study(spec: StudySpec, study: Path) -> StudySpec:
+def create_study(spec: StudySpec, study: Path, history: Sequence[Event] = ()) -> StudySpec:
     """Make `study` for a new search; the spec as it is kept, with every path made absolute.
+
+    Its log begins with `history`, whole or not at all: where there is a study, it has inherited what it ever will.
 
     Raises:
         StudyExists: the folder holds a study, or other files.
@@ -50,6 +55,8 @@ def create_study(spec: StudySpec, study: Path) -> StudySpec:
     }
     try:
         write_atomic(study / SPEC_FILE, yaml.safe_dump(given_settings(spec), sort_keys=False))
+        if history:
+            write_atomic(study / LOG_FILE, b"".join([header_line(), *map(event_line, history)]))
         write_atomic(study / STUDY_FILE, json.dumps(record, indent=1))  # last: with it, the study exists
     except OSError as error:
         raise Misuse(f"cannot make the study {study}: {error.strerror}") from None

@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from analysis.events import BudgetExtended, EpochReported, Event, TrialFailed, TrialSuggested
+from analysis.events import BudgetExtended, EpochReported, Event, TrialFailed, TrialInherited, TrialSuggested
 from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter
 from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
 from tune_gate.schedulers import FLOOR
@@ -33,6 +33,7 @@ class TpeSampler:
     value at each rung, so that it is compared with others at the rung where it ended; one that diverged as PRUNED
     at its first epoch with the floor value, the worst place there is; one that failed as FAIL, which says nothing
     about its settings. Running trials are in the history (constant liar), so workers do not all try one place.
+    Trials of earlier studies are told in the same way, before the first of ours.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -111,7 +112,9 @@ class TpeSampler:
     def _tell(self, event: Event) -> None:
         match event:
             case TrialSuggested():
-                self._add(event)
+                self._add(event.trial, event.settings)
+            case TrialInherited():
+                self._inherit(event)
             case EpochReported() if event.trial in self._ids:
                 self._report(event)
             case TrialFailed() if event.trial in self._ids and event.trial not in self._paused:
@@ -119,13 +122,30 @@ class TpeSampler:
             case _:
                 pass
 
-    def _add(self, event: TrialSuggested) -> None:
-        known = {name: wanted for name in event.settings if (wanted := self._distributions.get(name)) is not None}
-        values = {name: self._external(name, event.settings[name]) for name in known}
+    def _add(self, trial: int, settings: Mapping[str, Any]) -> None:
+        known = {name: wanted for name in settings if (wanted := self._distributions.get(name)) is not None}
+        values = {name: self._external(name, settings[name]) for name in known}
         number = len(self._ids)
         with _quiet():
             self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=known))
-        self._ids[event.trial] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        self._ids[trial] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def _inherit(self, event: TrialInherited) -> None:
+        """Take in a trial of another study, under a number that no trial of ours has.
+
+        It is complete only where it was as long as ours are; else it is compared at the last epoch that ours reach.
+        """
+        at_epochs = {epoch: value for epoch, value in event.values if epoch <= self._epochs}
+        if not at_epochs and event.state != "diverged":
+            return  # nothing was measured where ours are
+        number = -1 - len(self._ids)
+        self._add(number, event.settings)
+        if event.state == "diverged":
+            self._end(number, TrialState.PRUNED, {1: FLOOR})
+        elif event.state == "completed" and event.epochs == self._epochs and self._epochs in at_epochs:
+            self._end(number, TrialState.COMPLETE, at_epochs, at_epochs[self._epochs])
+        else:
+            self._end(number, TrialState.PRUNED, at_epochs)
 
     def _external(self, name: str, value: Any) -> Any:
         dimension = next(p.dimension for p in self._space.parameters if p.name == name)
