@@ -41,7 +41,7 @@ class Failure:
 
     attempt: int
     after_epoch: int  # the last epoch that it had reported
-    kind: str  # error or lost
+    kind: str  # error, lost or preempted
     message: str
 
 
@@ -242,7 +242,7 @@ def _peer_lines(judgement: Judgement) -> list[str]:
 
 
 def _failure_line(failure: Failure) -> str:
-    what = "was lost" if failure.kind == "lost" else "failed"
+    what = {"lost": "was lost", "preempted": "lost its node"}.get(failure.kind, "failed")
     return f"attempt {failure.attempt} {what} after epoch {failure.after_epoch}: {failure.message}"
 
 

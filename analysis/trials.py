@@ -99,7 +99,7 @@ class TrialsFold:
             case AttemptFailed(trial=number) if number in self.trials:
                 trial = self.trials[number]
                 if not trial.ended:  # a worker that is lost after its last word takes nothing back
-                    trial.failures += 1
+                    trial.failures += event.failure != "preempted"
                     trial.state = "waiting"
             case TrialFailed() | TrialPromoted() | TrialRetired() if event.trial in self.trials:
                 _turn(self.trials[event.trial], event)

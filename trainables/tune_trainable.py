@@ -35,6 +35,15 @@ class GatedResNetTrainable(tune.Trainable):
         check_data(config)
 
     @staticmethod
+    def check_device(cpus: float, gpus: float) -> None:
+        """Find out on a node whether a trial that is given so much of it can compute there.
+
+        Raises:
+            ConfigError: torch sees no GPU where some of one was given.
+        """
+        device_for(cpus, gpus)
+
+    @staticmethod
     def measure(order: dict[str, Any]) -> dict[str, float]:
         """Measure the trial that `order` describes on the test split; see `trainables.final_measure`."""
         return measure_on_test(work_order(order))

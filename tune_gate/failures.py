@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import ray
 
 from analysis.events import FailureKind
+
+#: How Ray 2.60 says that an actor died with its node.
+_NODE_DIED = re.compile(r"node (has )?(died|was (removed|terminated|drained))|its node", re.IGNORECASE)
 
 
 def error_of(trial: Any) -> BaseException | None:
@@ -21,9 +25,14 @@ def error_of(trial: Any) -> BaseException | None:
 
 
 def failure_kind(error: BaseException | None) -> FailureKind:
-    """`lost` where the trial's process or node is gone, `error` where the trial itself raised."""
-    lost = isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError))
-    return "lost" if lost and not isinstance(error, ray.exceptions.RayTaskError) else "error"
+    """`preempted` where the trial's node is gone, `lost` where its process is, `error` where the trial raised."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return "error"
+    if isinstance(error, ray.exceptions.NodeDiedError):
+        return "preempted"
+    if isinstance(error, ray.exceptions.RayActorError):
+        return "preempted" if error.preempted or _NODE_DIED.search(str(error)) else "lost"
+    return "error"
 
 
 def failure_message(error: BaseException | None) -> str:

@@ -21,11 +21,12 @@ from ray.tune.search import Searcher
 
 from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
-from tune_gate.errors import Misuse, SearchFailed, SpecError, TuneGateError
+from tune_gate.errors import SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
+from tune_gate.placement import check_nodes, check_room, living_nodes, own_node, request
 from tune_gate.retention import Retention, kept_ones
 from tune_gate.search import Search
-from tune_gate.spec import ResourceSettings, StudySpec
+from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
 
 #: How often the search looks whether nodes came or went, and whether it was asked to stop.
@@ -53,18 +54,16 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
     """Run `search` on the Ray that this process is connected to, until it is finished or was asked to stop.
 
     Raises:
-        Misuse: no node can ever hold a trial.
+        Misuse: no node can ever hold a trial, or some node is not fit for one.
         SearchFailed: Tune gave up, or the log could not be written.
     """
-    if capacity(spec.resources) == 0:
-        raise Misuse(
-            f"no node of the cluster can hold a trial of {spec.resources.cpus:g} CPUs and {spec.resources.gpus:g} "
-            "GPUs; lower 'resources' or add a node"
-        )
+    nodes = living_nodes()
+    check_room(nodes, spec.resources)
+    check_nodes(nodes, spec, study)
     os.environ.update(_TUNE_SETTINGS)
     bridge = _Bridge(search, spec, study)
     tuner = tune.Tuner(
-        tune.with_resources(trainable_class(spec.trainable), {"cpu": spec.resources.cpus, "gpu": spec.resources.gpus}),
+        tune.with_resources(trainable_class(spec.trainable), request(spec.resources)),
         tune_config=tune.TuneConfig(
             search_alg=_StudySearcher(bridge),
             scheduler=_StudyScheduler(bridge),
@@ -92,17 +91,6 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
         raise SearchFailed(f"Ray Tune gave up: {last_line(str(error))}") from error
     if bridge.broken is not None:
         raise bridge.broken
-
-
-def capacity(needs: ResourceSettings) -> int:
-    """How many trials the cluster, as it is now, holds at once."""
-    return sum(_room(resources, needs) for resources in _living_nodes().values())
-
-
-def _living_nodes() -> dict[str, dict[str, float]]:
-    """What each node of the cluster that lives has, by the node's id."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's
-    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
 
 
 def trainable_class(name: str) -> Any:
@@ -231,10 +219,10 @@ class _Bridge:
         if now - self._looked < LOOK_AROUND_SECONDS:
             return
         self._looked = now
-        nodes = _living_nodes()
-        if ray.get_runtime_context().get_node_id() not in nodes:
+        nodes = living_nodes()
+        if own_node() not in {node.id for node in nodes}:
             raise SearchFailed("the Ray node that the driver runs on has died")
-        room = sum(_room(resources, self._spec.resources) for resources in nodes.values())
+        room = sum(node.room(self._spec.resources) for node in nodes)
         self._capacity = min(room, self._spec.resources.concurrency or room)
         if (self._study / STOP_REQUEST).exists():
             self.search.request_stop()
@@ -289,9 +277,3 @@ class _StudyScheduler(FIFOScheduler):
 def _trial_name(trial: Any) -> str:
     order = work_order(trial.config)
     return f"trial-{order.trial:04d}-attempt-{order.attempt}"
-
-
-def _room(resources: dict[str, float], needs: ResourceSettings) -> int:
-    """How many trials fit on a node. Ray counts resources in ten-thousandths, hence the small allowance."""
-    wanted = {"CPU": needs.cpus, "GPU": needs.gpus}
-    return int(min((resources.get(name, 0.0) + 1e-4) // amount for name, amount in wanted.items() if amount))

@@ -173,7 +173,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(mapping: dict[str, Any], e
         ({"seed": -1}, "'seed': input should be greater than or equal to 0 (given: -1)"),
         (
             {"scheduler": {"kind": "ahsa"}},
-            "'scheduler.kind': input should be 'asha' or 'full' (given: 'ahsa')",
+            "'scheduler.kind': input should be 'asha', 'promotion' or 'full' (given: 'ahsa')",
         ),
         (
             {"scheduler": {"rungs": [0]}},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tune_gate.curve_trainable import CurveTrainable
+from trainables.errors import DataError
 
 
 class Slow(CurveTrainable):
@@ -88,3 +89,14 @@ class Measurable(Slow):
         with (Path(order["folder"]) / "opened").open("a") as file:
             file.write(f"{order['from_epoch']}\n")
         return {"test_acc": 0.5 + 0.01 * order["trial"], "test_loss": 1.0, "test_images": 100.0}
+
+
+class WithoutData(CurveTrainable):
+    """Finds its data where the driver runs, and in no worker."""
+
+    @staticmethod
+    def check(settings: dict[str, Any]) -> None:  # noqa: ARG004  its signature
+        import ray
+
+        if ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
+            raise DataError("this node has no data")
