@@ -2,6 +2,7 @@
 
 AnalysisError (ValueError)
 ├── StudyNotFound     the folder holds no study
+├── StoreError        the object store of a study cannot be used: no bucket, no rights, no answer
 ├── LogCorrupt        a line in the middle of the log cannot be read; carries its byte offset
 └── SchemaUnknown     the study was written by a version that this one does not know
 """
@@ -15,6 +16,10 @@ class AnalysisError(ValueError):
 
 class StudyNotFound(AnalysisError):  # noqa: N818  reads as what it says
     """The folder does not exist or holds no study."""
+
+
+class StoreError(AnalysisError):
+    """An object store cannot be used as it stands: the URL, the bucket, the rights or the network are wrong."""
 
 
 class LogCorrupt(AnalysisError):  # noqa: N818

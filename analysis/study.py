@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.arms import Confirmation, confirmation_of
+from analysis.copies import local_copy
 from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
 from analysis.events import Event, TrialInherited
 from analysis.log import LOG_FILE, LogPosition, decode_lines, opening_events
@@ -127,12 +128,15 @@ class Study:
 def open_study(path: str | Path) -> Study:
     """The study in the folder `path`, as it stands now. A study without a log has no trials yet.
 
+    The URL of an object store will do, too; what is opened then is a copy, which lasts as long as this process.
+
     Raises:
+        StoreError: the object store cannot be used.
         StudyNotFound: there is no such folder, or it holds no study.json.
         SchemaUnknown: study.json was written by a version that this one does not know.
         AnalysisError: study.json is damaged.
     """
-    folder = Path(path)
+    folder = local_copy(path)
     file = folder / STUDY_FILE
     try:
         text = file.read_bytes()

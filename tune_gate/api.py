@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from tune_gate.errors import Misuse
 from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.progress import ProgressReader
 from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec, with_changes
+from tune_gate.storage import check_out, discard, folder_for_new, name_of, publish_new, push_results, refuse_url
 from tune_gate.study_dir import create_study, free_folder, with_absolute_paths
 from tune_gate.supervisor import supervise
 
@@ -55,7 +55,8 @@ def launch(
 
     Args:
         spec: a `StudySpec`, a mapping or a YAML file that describes one; without one, the embedded demo study.
-        directory: the study's folder, new or empty; without one, a new folder below `studies`.
+        directory: the study's folder, new or empty, or the URL of one in an object store; without one, a new folder
+            below `studies`.
         changes: dotted keys that override the spec, as `--set` gives them.
         console: where to show the progress; nowhere without one.
         cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; without one, a Ray of this machine is started.
@@ -69,7 +70,7 @@ def launch(
     """
     address = parse_address(cluster) if cluster else None
     ready = with_absolute_paths(_spec(spec, changes or {}))
-    folder = Path(directory) if directory is not None else free_folder(STUDIES, ready.name)
+    folder = folder_for_new(directory) if directory is not None else free_folder(STUDIES, ready.name)
     inherited = inherit(ready, [Path(source) for source in history])
     _say(map(str, inherited), console)
     return _start(ready, folder, console, address, history=first_events(inherited))
@@ -101,6 +102,8 @@ def confirm(
         SearchFailed: the training died again and again; it can be resumed.
     """
     address = parse_address(cluster) if cluster else None
+    for place in (source, directory or ""):
+        refuse_url(place, "a confirmation, like the search that it confirms,")
     origin = Path(source).resolve()
     spec = confirmation_spec(origin, top, seeds)
     folder = Path(directory) if directory is not None else origin.with_name(f"{origin.name}-confirm")
@@ -126,7 +129,7 @@ def fork(
 
     Raises as `launch`; Misuse, too, where the earlier study is a confirmation.
     """
-    wanted = forked_settings(Path(directory), Path(new).resolve().name) if spec is None else spec
+    wanted = forked_settings(Path(directory), name_of(new)) if spec is None else spec
     return launch(wanted, new, changes, console, cluster, [directory])
 
 
@@ -143,7 +146,7 @@ def resume(directory: str | Path, console: Console | None = None, cluster: str |
         SearchFailed: it died again and again.
     """
     address = parse_address(cluster) if cluster else None
-    folder = Path(directory)
+    folder = check_out(directory)
     reader = ProgressReader(folder)
     events = reader.read()
     _say(take_over_edits(folder, events), console)
@@ -168,12 +171,13 @@ def _start(
 ) -> Outcome:
     """Make a study whose log begins with `history`, and run it; `made` is called between the two."""
     create_study(spec, folder, history)
+    publish_new(folder)
     try:
         made()
         return _run(folder, ProgressReader(folder), console, cluster)
     except Misuse:
         if not _has_trials(folder):
-            shutil.rmtree(folder)  # we made it, and it holds nothing yet: the same launch can be tried again
+            discard(folder)  # we made it, and it holds nothing yet: the same launch can be tried again
         raise
 
 
@@ -187,7 +191,9 @@ def _run(folder: Path, reader: ProgressReader, console: Console | None, cluster:
                 supervise(folder, display.tick, display.say, cluster)
     reader.read()
     study = open_study(folder)
-    return Outcome(study, "finished" if reader.done else "interrupted", _write_exports(study))
+    written = _write_exports(study)
+    push_results(folder)
+    return Outcome(study, "finished" if reader.done else "interrupted", written)
 
 
 def _write_exports(study: Study) -> tuple[Path, ...]:

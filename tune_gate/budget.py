@@ -14,7 +14,8 @@ from tune_gate.lock import hold
 from tune_gate.recorder import Recorder
 from tune_gate.samplers import build_sampler
 from tune_gate.spec import StudySpec
-from tune_gate.study_dir import checkpoint_folder, read_spec
+from tune_gate.storage import checkpoint_names
+from tune_gate.study_dir import read_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +112,5 @@ def _rungs_above(spec: StudySpec, old: Budget, epochs: int) -> tuple[int, ...]:
 
 def _newest_epoch(study: Path, trial: Trial) -> int:
     """The epoch of the newest checkpoint of a trial; 0 where there is none. The name of the file tells it."""
-    files = checkpoint_folder(study, trial.number).glob("epoch-*.*")
+    files = (Path(name) for name in checkpoint_names(study, trial.number) if name.startswith("epoch-"))
     return max((int(file.stem.removeprefix("epoch-")) for file in files), default=0)

@@ -71,8 +71,10 @@ def resume(
     """Go on with a search that was interrupted, stopped or killed, with what was edited in its study.yaml."""
     from tune_gate import api  # noqa: PLC0415
     from tune_gate.changes import accept_code  # noqa: PLC0415
+    from tune_gate.storage import check_out  # noqa: PLC0415
 
     console = stdout_console()
+    directory = check_out(directory)
     if accepted and (changed := accept_code(directory)):
         console.print(f"warning: {changed}", markup=False, highlight=False, soft_wrap=True)
     conclude(api.resume(directory, console, cluster), console)
@@ -89,7 +91,9 @@ def extend(
     """Give a study more trials or more epochs, and go on with it."""
     from tune_gate import api  # noqa: PLC0415
     from tune_gate.budget import extend_study, plan_extension  # noqa: PLC0415
+    from tune_gate.storage import check_out  # noqa: PLC0415
 
+    directory = check_out(directory)
     planned = plan_extension(directory, trials, epochs)
     if planned.retrained and not yes:
         lost = ", ".join(f"trial {trial} ({count} epochs)" for trial, count in planned.retrained)

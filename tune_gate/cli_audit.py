@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.copies import quoted
 from tune_gate.display import stdout_console
 
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
@@ -31,7 +32,9 @@ def verify(directory: StudyDir) -> None:
 def repair(directory: StudyDir) -> None:
     """Go on without the lines of a study's log that cannot be read; the old log is kept."""
     from tune_gate.repair import repair_study  # noqa: PLC0415
+    from tune_gate.storage import check_out  # noqa: PLC0415
 
+    directory = check_out(directory)
     repaired = repair_study(directory)
     console = stdout_console()
     if repaired is None:
@@ -40,7 +43,7 @@ def repair(directory: StudyDir) -> None:
     console.print(str(repaired.mended), markup=False, highlight=False, soft_wrap=True)
     console.print(f"the old log is kept as {repaired.kept}", markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"what follows from the loss: tune-gate verify {directory}; go on: tune-gate resume {directory}",
+        f"what follows from the loss: tune-gate verify {quoted(directory)}; go on: tune-gate resume {quoted(directory)}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 

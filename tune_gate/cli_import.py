@@ -26,7 +26,9 @@ def import_command(  # noqa: PLR0913, PLR0917  one parameter per option
 ) -> None:
     """Make a study of runs of another program: every curve, setting, time and end."""
     from analysis.importers.foreign import ImportOptions  # noqa: PLC0415
+    from tune_gate.storage import refuse_url  # noqa: PLC0415
 
+    refuse_url(directory, "an imported study")
     options = ImportOptions(metric, unit, val_images, mapping, study)
     found = import_study(kind, source, directory, options)
     for note in found.notes:

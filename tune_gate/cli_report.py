@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from analysis.copies import shown
+
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
 
 
@@ -20,10 +22,13 @@ def report(
     """Write the report: one page with its figures, which needs no network."""
     from analysis.report import write_report  # noqa: PLC0415  pandas is slow to import
     from analysis.study import open_study  # noqa: PLC0415
+    from tune_gate.storage import push_results  # noqa: PLC0415
 
-    path = output or directory / "exports" / "report.html"
-    write_report(open_study(directory), path, only or ())
-    _say(f"wrote {path}")
+    study = open_study(directory)
+    path = output or study.path / "exports" / "report.html"
+    write_report(study, path, only or ())
+    push_results(study.path)
+    _say(f"wrote {shown(path)}")
 
 
 def figures(
@@ -38,11 +43,14 @@ def figures(
     """Write the figures for a paper: legible in one column, safe for the colour-blind."""
     from analysis.plots.registry import write_figures  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
+    from tune_gate.storage import push_results  # noqa: PLC0415
 
-    folder = output or directory / "exports" / "figures"
-    written, left_out = write_figures(open_study(directory), folder, fmt, only or (), width)
+    study = open_study(directory)
+    folder = output or study.path / "exports" / "figures"
+    written, left_out = write_figures(study, folder, fmt, only or (), width)
+    push_results(study.path)
     for path in written:
-        _say(f"wrote {path}")
+        _say(f"wrote {shown(path)}")
     for name, why in left_out.items():
         _say(f"no figure {name}: {why}")
 

@@ -19,9 +19,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from analysis.objects import is_url
 from tune_gate.doctor_processes import check_gpus, check_ray
+from tune_gate.doctor_store import check_store
 from tune_gate.findings import Check, Finding, examine
-from tune_gate.lock import STALE_SECONDS
+from tune_gate.holder import STALE_SECONDS
+from tune_gate.working_copy import cache_folder
 
 GB = 1e9
 
@@ -42,7 +45,13 @@ PORTS = 32
 
 
 def diagnose(folder: Path) -> dict[str, Finding]:
-    """What each check finds on this machine for studies in `folder`, which need not exist yet. Nothing stays behind."""
+    """What each check finds on this machine for studies in `folder`, which need not exist yet. Nothing stays behind.
+
+    Of an object store's URL the store is checked, and the folder of its working copies here.
+    """
+    if is_url(folder):
+        checks: dict[str, Check] = {"object store": partial(check_store, str(folder)), **CHECKS}
+        return examine(checks, existing(cache_folder()))
     return examine(CHECKS, existing(folder))
 
 

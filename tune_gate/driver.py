@@ -28,7 +28,7 @@ from tune_gate.cluster_client import drive_remotely
 from tune_gate.errors import ClusterUnreachable, LogWriteError, Misuse, TuneGateError
 from tune_gate.lock import hold
 from tune_gate.measuring import check_measurable, measure_on_ray
-from tune_gate.on_ray import run_on_ray, trainable_class
+from tune_gate.on_ray import run_on_ray, trainable_class, trainable_of
 from tune_gate.search import Search
 from tune_gate.spec import ResourceSettings, StudySpec
 from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
@@ -71,7 +71,7 @@ def _search(study: Path, connect: Connect, gone: Callable[[], object]) -> None:
             search.begin(socket.gethostname(), os.getpid(), versions())
             with connect(search.spec.resources):
                 run_on_ray(search, search.spec, study)
-                measure_on_ray(search, search.spec, study, trainable_class(spec.trainable))
+                measure_on_ray(search, search.spec, study, trainable_of(spec, study))
 
 
 def _check_trials(spec: StudySpec) -> None:

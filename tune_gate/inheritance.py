@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.copies import shown
 from analysis.events import Event, InheritedState, TrialInherited, Warned
 from analysis.study import Study, open_study
 from analysis.trials import Trial
@@ -94,7 +95,7 @@ def forked_settings(source: Path, name: str) -> dict[str, Any]:
     launched = read_spec(source)
     if launched.confirm is not None:
         raise Misuse(f"{source} is a confirmation and not a search; fork the search that it confirms")
-    path = source / SPEC_FILE
+    path = open_study(source).path / SPEC_FILE
     given = given_settings(load_spec(path)) if path.exists() else launched.to_record()
     return {**given, "name": name if re.fullmatch(NAME, name) else launched.name}
 
@@ -133,7 +134,7 @@ def _own(spec: StudySpec, old: StudySpec, study: Study) -> Iterator[TrialInherit
     """The trials that the study ran itself, with its own settings."""
     epochs = current_budget(old, study.events).epochs
     rungs = {*spec.milestones, spec.epochs, *current_budget(old, study.events).rungs}
-    where = str(study.path.resolve())
+    where = shown(study.path.resolve())
     for trial in study.records.values():
         if trial.state not in _STATES:
             yield _Unfit(trial.number, "it failed, which says nothing about its settings")

@@ -1,4 +1,7 @@
-"""One driver per study: a lock file that names its holder, and that a dead holder loses."""
+"""One driver per study: a lock file that names its holder, and that a dead holder loses.
+
+A study in an object store is held twice: its working copy on this machine, and the study itself.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,31 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from analysis.copies import origin_of, quoted, shown
+from analysis.objects import is_url, open_store
 from tune_gate.errors import StudyLocked
+from tune_gate.holder import HEARTBEAT_SECONDS, STALE_SECONDS, Holder, lives, this_process
+from tune_gate.store_lock import hold_store, store_holder
+from tune_gate.working_copy import reconcile
+
+__all__ = ["LOCK_FILE", "STALE_SECONDS", "Holder", "current_holder", "hold", "hold_here"]
 
 LOCK_FILE = "driver.lock"
 
-#: The holder touches its lock this often. On another host nothing but the lock's age tells whether it lives.
-HEARTBEAT_SECONDS = 5.0
-STALE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a study."""
-
-    host: str
-    pid: int
-    born: float  # start of the process, clock ticks after boot: a recycled pid is another process
-    since: float  # Unix time
-
-    def __str__(self) -> str:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"process {self.pid} on {self.host}, since {since}"
-
 
 def current_holder(study: Path) -> Holder | None:
-    """The living holder of `study`, or None."""
+    """The living holder of `study`, or None. Raises `StoreError` where it lies in a store that cannot be used."""
+    origin = str(study) if is_url(study) else origin_of(study)
+    return _holder_here(study) or (store_holder(open_store(origin)) if origin is not None else None)
+
+
+def _holder_here(study: Path) -> Holder | None:
     path = study / LOCK_FILE
     holder = _named_in(path)
     if holder is None:
@@ -46,13 +42,31 @@ def current_holder(study: Path) -> Holder | None:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return None
-    alive = _process_lives(holder) if holder.host == socket.gethostname() else age < STALE_SECONDS
-    return holder if alive else None
+    return holder if lives(holder, age) else None
 
 
 @contextlib.contextmanager
 def hold(study: Path) -> Iterator[Holder]:
-    """Hold `study` for the length of the block.
+    """Hold `study` for the length of the block; the copy of one in an object store is then as the store has it.
+
+    Raises:
+        StudyLocked: another living driver holds it.
+        StoreError: the study lies in a store that cannot be used.
+    """
+    with hold_here(study) as holder:
+        origin = origin_of(study)
+        if origin is None:
+            yield holder
+            return
+        store = open_store(origin)
+        with hold_store(store):
+            reconcile(store, study)
+            yield holder
+
+
+@contextlib.contextmanager
+def hold_here(study: Path) -> Iterator[Holder]:
+    """Hold the folder `study` of this machine, or of a file system that it shares, for the length of the block.
 
     Raises:
         StudyLocked: another living driver holds it.
@@ -71,21 +85,22 @@ def hold(study: Path) -> Iterator[Holder]:
 
 
 def _acquire(study: Path) -> Holder:
-    me = Holder(socket.gethostname(), os.getpid(), _born(os.getpid()), time.time())
+    me = this_process()
     path = study / LOCK_FILE
     mine = study / f"{LOCK_FILE}.{me.host}.{me.pid}"
     mine.write_text(json.dumps(asdict(me)))
     try:
         with _one_at_a_time(study):
-            holder = current_holder(study)
+            holder = _holder_here(study)
             if holder is not None:
                 raise StudyLocked(
-                    f"{study} is in use by {holder}; `tune-gate stop {study}` ends that search in good order"
+                    f"{shown(study)} is in use by {holder}; "
+                    f"`tune-gate stop {quoted(study)}` ends that search in good order"
                 )
             path.unlink(missing_ok=True)  # a dead holder's
             os.link(mine, path)  # atomic, on shared file systems as well: it fails where the lock exists
     except FileExistsError:
-        raise StudyLocked(f"{study} is being fought over by several drivers; try again") from None
+        raise StudyLocked(f"{shown(study)} is being fought over by several drivers; try again") from None
     else:
         return me
     finally:
@@ -118,18 +133,3 @@ def _heartbeat(path: Path, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
         with contextlib.suppress(OSError):
             os.utime(path)
-
-
-def _process_lives(holder: Holder) -> bool:
-    try:
-        return _born(holder.pid) == holder.born
-    except OSError:
-        return False
-
-
-def _born(pid: int) -> float:
-    """When a process of this host started, in clock ticks after boot (field 22 of /proc/PID/stat; zombies are dead)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    if fields[0] == "Z":
-        raise ProcessLookupError(pid)
-    return float(fields[19])

@@ -19,10 +19,12 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from analysis.copies import origin_of
 from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
 from tune_gate.errors import SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
+from tune_gate.mirrored_trainable import SUPERSEDED, mirrored
 from tune_gate.placement import check_nodes, check_room, living_nodes, own_node, request
 from tune_gate.retention import Retention, kept_ones
 from tune_gate.search import Search
@@ -63,7 +65,7 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
     os.environ.update(_TUNE_SETTINGS)
     bridge = _Bridge(search, spec, study)
     tuner = tune.Tuner(
-        tune.with_resources(trainable_class(spec.trainable), request(spec.resources)),
+        tune.with_resources(trainable_of(spec, study), request(spec.resources)),
         tune_config=tune.TuneConfig(
             search_alg=_StudySearcher(bridge),
             scheduler=_StudyScheduler(bridge),
@@ -110,6 +112,12 @@ def trainable_class(name: str) -> Any:
     if not (isinstance(found, type) and issubclass(found, tune.Trainable) and hasattr(found, "check")):
         raise SpecError(f"trainable {name!r} is no ray.tune.Trainable with a `check(settings)`")
     return found
+
+
+def trainable_of(spec: StudySpec, study: Path) -> Any:
+    """The trainable of the study in `study`, which keeps its checkpoints where that study lies."""
+    trainable, origin = trainable_class(spec.trainable), origin_of(study)
+    return trainable if origin is None else mirrored(trainable, origin)
 
 
 class _Bridge:
@@ -173,6 +181,7 @@ class _Bridge:
             name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
         }
         action = self.search.report(order.trial, order.attempt, result["epoch"], metrics)
+        self.search.retire(result.get(SUPERSEDED, ()))
         if self.search.trials[order.trial].ended:
             self._retention.end(self.search.trials[order.trial])
         return action

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from analysis.copies import quoted, shown
 from tune_gate.cli_confirm import show_confirmation
 from tune_gate.display import best_table_view
 
@@ -40,8 +41,8 @@ def conclude(outcome: Outcome, console: Console) -> None:
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     for path in outcome.written:
-        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"wrote {shown(path)}", markup=False, highlight=False, soft_wrap=True)
     if outcome.ended == "interrupted":
-        console.print(f"interrupted; go on with: tune-gate resume {study.path}", markup=False, soft_wrap=True)
+        console.print(f"interrupted; go on with: tune-gate resume {quoted(study.path)}", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
-    console.print(f"the study is in {study.path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"the study is in {shown(study.path)}", markup=False, highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.copies import local_copy, refresh
 from analysis.events import (
     AttemptFailed,
     AttemptStarted,
@@ -91,14 +92,14 @@ class Progress:
 
 
 class ProgressReader:
-    """Follows the log of a study.
+    """Follows the log of a study, which may be the URL of one in an object store.
 
     Raises as `read_spec` and `read_log`.
     """
 
     def __init__(self, study: Path) -> None:
-        self._path = study / LOG_FILE
-        self.spec: StudySpec = read_spec(study)
+        self._study = local_copy(study)
+        self.spec: StudySpec = read_spec(self._study)
         self._position = LogPosition()
         self._trials = TrialsFold()
         self._scheduler = build_scheduler(self.spec)
@@ -108,7 +109,8 @@ class ProgressReader:
 
     def read(self) -> list[Event]:
         """Take in what was appended since the last call, and return it."""
-        events, self._position = read_log_from(self._path, self._position)
+        refresh(self._study)
+        events, self._position = read_log_from(self._study / LOG_FILE, self._position)
         for event in events:
             self._trials.apply(event)
             self._scheduler.apply(event)

@@ -13,6 +13,7 @@ from typing import Protocol
 from analysis.events import EpochReported, Event
 from analysis.log import LOG_FILE, event_line, header_line, read_log
 from tune_gate.errors import LogWriteError
+from tune_gate.log_mirror import open_mirror
 
 #: A report after which a trial simply goes on may wait this long for the disk. It survives the death of the process
 #: at once; only a power cut can take it, and then its epochs are redone.
@@ -42,9 +43,17 @@ class Recorder:
         for event in self.events:
             self._fold(event)
         self._file = self._open()
+        try:
+            self._mirror = open_mirror(study)
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def append(self, event: Event) -> None:
-        """Write `event`, make it last, and only then let the folds see it."""
+        """Write `event`, make it last, and only then let the folds see it.
+
+        What the disk took and the study's store did not is in the log, and the folds of the next session see it.
+        """
         line = event_line(event)
         start = os.lseek(self._file, 0, os.SEEK_CUR)
         try:
@@ -55,14 +64,21 @@ class Recorder:
             os.ftruncate(self._file, start)
             os.lseek(self._file, start, os.SEEK_SET)
             raise self._failure(error) from error
+        if not _is_plain(event):
+            self._mirror.flush()
         self._fold(event)
 
+    def retire(self, keys: Iterable[str]) -> None:
+        """Delete objects of the study's store that the log so far makes superfluous, once it is in the store."""
+        self._mirror.retire(keys)
+
     def sync(self) -> None:
-        """Return when everything written is on the disk."""
+        """Return when everything written is on the disk, and in the study's store."""
         try:
             self._sync()
         except OSError as error:
             raise self._failure(error) from error
+        self._mirror.flush()
 
     def close(self) -> None:
         """Make the log last and let go of it; twice is once."""
@@ -70,6 +86,7 @@ class Recorder:
             return
         try:
             self.sync()
+            self._mirror.close()
         finally:
             os.close(self._file)
             self._file = -1
@@ -91,8 +108,7 @@ class Recorder:
             fold.apply(event)
 
     def _may_wait(self, event: Event) -> bool:
-        plain = isinstance(event, EpochReported) and event.action == "continue"
-        return plain and time.monotonic() - self._synced < SYNC_SECONDS
+        return _is_plain(event) and time.monotonic() - self._synced < SYNC_SECONDS
 
     def _open(self) -> int:
         """The log's descriptor, at the end of the last whole line: a torn tail is cut off before the next append."""
@@ -117,6 +133,11 @@ class Recorder:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return LogWriteError(f"no room left for the log {self._path}; make room, then resume: nothing is lost")
         return LogWriteError(f"cannot write the log {self._path}: {error.strerror}; nothing recorded is lost")
+
+
+def _is_plain(event: Event) -> bool:
+    """Whether `event` is a report after which its trial simply goes on."""
+    return isinstance(event, EpochReported) and event.action == "continue"
 
 
 def _write_whole(file: int, line: bytes) -> None:

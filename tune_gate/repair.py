@@ -13,7 +13,9 @@ from analysis.log import LOG_FILE, event_line, header_line
 from tune_gate.errors import LogWriteError
 from tune_gate.lock import hold
 from tune_gate.mending import Mended, mend, read_lines
+from tune_gate.storage import store_of
 from tune_gate.study_dir import read_spec
+from tune_gate.working_copy import replace_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ def repair_study(study: Path) -> Repair | None:
             _write_or_unlink(path, data, kept)
         except OSError as error:
             raise LogWriteError(f"cannot repair {path}: {error.strerror or error}; the old log is as it was") from error
+        store = store_of(study)
+        if store is not None:
+            replace_log(store, study)
     return Repair(mended, kept)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.trials import Trial
 from tune_gate.spec import StudySpec
-from tune_gate.study_dir import checkpoint_folder
+from tune_gate.storage import drop_checkpoints
 
 
 def kept_ones(spec: StudySpec) -> int:
@@ -29,20 +28,19 @@ class Retention:
         self._metric = metric
         self._best = best
         self._kept: list[tuple[float, int]] = []  # a heap: the worst first; of equals, the later trial first
-        for trial in trials:
-            if trial.ended:
-                self.end(trial)
+        surplus = (self._surplus(trial) for trial in trials if trial.ended)
+        drop_checkpoints(study, [trial for trial in surplus if trial is not None])
 
     def end(self, trial: Trial) -> None:
         """Take in that `trial` has ended."""
+        surplus = self._surplus(trial)
+        if surplus is not None:
+            drop_checkpoints(self._study, [surplus])
+
+    def _surplus(self, trial: Trial) -> int | None:
+        """The trial whose checkpoints go when `trial` has ended: itself, another, or none."""
         report = trial.best(self._metric)
         if trial.state not in ("completed", "stopped") or report is None:
-            self._drop(trial.number)
-            return
+            return trial.number
         heapq.heappush(self._kept, (report.metrics[self._metric], -trial.number))
-        if len(self._kept) > self._best:
-            _, number = heapq.heappop(self._kept)
-            self._drop(-number)
-
-    def _drop(self, trial: int) -> None:
-        shutil.rmtree(checkpoint_folder(self._study, trial), ignore_errors=True)
+        return -heapq.heappop(self._kept)[1] if len(self._kept) > self._best else None

@@ -59,6 +59,9 @@ class Journal(Protocol):
     def append(self, event: Event) -> None:
         """Keep `event`, and then let the folds see it."""
 
+    def retire(self, keys: Iterable[str]) -> None:
+        """Delete objects of the study's store that the events so far make superfluous, once these are safe."""
+
     def close(self) -> None:
         """Let go."""
 
@@ -220,6 +223,10 @@ class Search:
     def warn(self, message: str, trial: int | None = None) -> None:
         """Record something that a reader of the study should know."""
         self._recorder.append(Warned(self._clock(), message, trial))
+
+    def retire(self, keys: Iterable[str]) -> None:
+        """Checkpoints in the study's store that the reports so far make superfluous: they go once these are safe."""
+        self._recorder.retire(keys)
 
     def _waiting(self) -> Trial | None:
         unfinished = self._trials.unfinished

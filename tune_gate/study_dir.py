@@ -64,15 +64,15 @@ def create_study(spec: StudySpec, study: Path, history: Sequence[Event] = ()) ->
 
 
 def read_spec(study: Path) -> StudySpec:
-    """The specification of the study in `study`.
+    """The specification of the study in `study`, a folder or the URL of one.
 
     Raises:
         StudyNotFound, SchemaUnknown, AnalysisError: there is no study that this version can read.
         SpecError: it was made by a version whose settings this one does not know.
         Misuse: it was imported, and is no search of ours.
     """
-    open_study(study)  # for its errors
-    record = json.loads((study / STUDY_FILE).read_bytes())
+    folder = open_study(study).path  # for its errors
+    record = json.loads((folder / STUDY_FILE).read_bytes())
     if "imported" in record:
         raise Misuse(
             f"{study} was imported ({record['imported'].get('source')}): there is no search to watch or go on with; "

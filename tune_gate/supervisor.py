@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from analysis.copies import quoted, shown
 from analysis.log import LOG_FILE
 from tune_gate.cluster_access import ClusterAddress, session_environment
 from tune_gate.errors import Misuse, SearchFailed, StudyLocked
@@ -60,8 +61,8 @@ def supervise(
     holder = current_holder(study)
     if holder is not None:
         raise StudyLocked(
-            f"{study} is in use by {holder}; `tune-gate status {study} --watch` shows it, "
-            f"`tune-gate stop {study}` ends it"
+            f"{shown(study)} is in use by {holder}; `tune-gate status {quoted(study)} --watch` shows it, "
+            f"`tune-gate stop {quoted(study)}` ends it"
         )
     signals = _Signals()
     deaths = in_a_row = 0
@@ -79,7 +80,7 @@ def supervise(
             if signals.received or in_a_row >= MAX_DEATHS:
                 raise SearchFailed(
                     f"the driver died ({reason}); what it said is in {study / DRIVER_LOG}; "
-                    f"nothing is lost: `tune-gate resume {study}`"
+                    f"nothing is lost: `tune-gate resume {quoted(study)}`"
                 )
             pause = BACKOFF_SECONDS * 2 ** (in_a_row - 1)
             say(f"the driver died ({reason}); a new one goes on from the log in {pause:g} s")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.copies import local_copy
 from analysis.events import EpochReported, Event, SessionStarted, TrialSuggested
 from analysis.log import LOG_FILE, LogPosition, decode_lines
 from analysis.trials import TrialsFold
@@ -16,6 +17,7 @@ from tune_gate.errors import LogUnfit
 from tune_gate.lock import current_holder
 from tune_gate.measurement_audit import MeasurementAudit
 from tune_gate.spec import StudySpec
+from tune_gate.storage import fetch_checkpoints
 from tune_gate.study_dir import read_spec
 
 #: The rules, in the order in which their findings about one event are told.
@@ -64,7 +66,7 @@ class Verification:
 
 
 def verify_study(study: Path) -> Verification:
-    """Audit the study in `study`: its log, and the checkpoints that the log counts on. Changes nothing.
+    """Audit the study in `study`, a folder or a URL: its log, and the checkpoints it counts on. Changes nothing.
 
     Raises:
         StudyNotFound, SchemaUnknown, LogCorrupt, AnalysisError: there is no study that can be read.
@@ -72,6 +74,7 @@ def verify_study(study: Path) -> Verification:
     """
     from tune_gate.verify_checkpoints import verify_checkpoints  # noqa: PLC0415  may import torch
 
+    study = local_copy(study)
     spec = read_spec(study)
     running = current_holder(study)  # asked first: a search that begins now writes after what is read next
     numbered = list(_numbered_events(study / LOG_FILE))
@@ -80,6 +83,7 @@ def verify_study(study: Path) -> Verification:
     notes = list(_version_notes(events))
     loaded = 0
     if running is None:
+        fetch_checkpoints(study)
         found = verify_checkpoints(spec, study, events)
         differences += [Difference(None, message) for message in found.differences]
         notes += found.notes

@@ -43,6 +43,9 @@ class MemoryLog:
         for fold in self._folds:
             fold.apply(event)
 
+    def retire(self, keys: Iterable[str]) -> None:
+        """Nothing: there is no store."""
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -1,0 +1,380 @@
+"""Studies in an object store: what a crash can lose, who may write, and that every command finds its way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.events import EpochReported, TrialSuggested, Warned
+from analysis.log import LOG_FILE, read_log
+from analysis.objects import open_store
+from analysis.segments import list_segments, read_segments
+from analysis.study import open_study
+from tests.tune_gate.s3_server import credentials, s3_server
+from tests.tune_gate.test_search import Cluster, Killed
+from tune_gate.budget import extend_study, plan_extension
+from tune_gate.cli import main
+from tune_gate.control import request_stop
+from tune_gate.errors import LogWriteError, Misuse, StudyExists, StudyLocked
+from tune_gate.lock import current_holder, hold
+from tune_gate.progress import ProgressReader
+from tune_gate.recorder import Recorder
+from tune_gate.repair import repair_study
+from tune_gate.spec import study_spec
+from tune_gate.storage import check_out, drop_checkpoints, folder_for_new, publish_new
+from tune_gate.store_lock import LOCK_KEY
+from tune_gate.study_dir import STOP_REQUEST, create_study
+from tune_gate.verify import verify_study
+from tune_gate.working_copy import CACHE_VARIABLE
+
+SPEC = study_spec(
+    {
+        "trials": 6,
+        "epochs": 9,
+        "sampler": {"startup": 3},
+        "trainable": "tests.tune_gate.curve_trainable:CurveTrainable",
+    }
+)
+
+NEVER = 3600.0
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with s3_server() as endpoint, credentials():
+        yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr("tune_gate.store_lock.SETTLE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    """The objects of the store at `url`, as files."""
+    return tmp_path / "bucket" / "study"
+
+
+@pytest.fixture
+def url(bucket: Path) -> str:
+    return f"file://{bucket}"
+
+
+def make(url: str) -> Path:
+    study = folder_for_new(url)
+    create_study(SPEC, study)
+    publish_new(study)
+    return study
+
+
+def run(study: Path, **settings: Any) -> None:
+    with hold(study):
+        Cluster(SPEC, study, **settings).run()
+
+
+def another_machine(tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "cache")
+
+
+def reports(events: list[Any]) -> list[tuple[int, int]]:
+    return [(event.trial, event.epoch) for event in events if isinstance(event, EpochReported)]
+
+
+def test_a_study_on_s3_is_driven_read_extended_and_verified(
+    s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"s3://bucket/studies/night?endpoint_override={s3}&scheme=http"
+    study = make(url)
+    run(study, workers=2)
+    here = read_log(study / LOG_FILE)
+    another_machine(tmp_path)
+    opened = open_study(url)
+    assert opened.events == here
+    assert len(opened.trials) == 6
+    assert verify_study(Path(url)).differences == ()
+    reader = ProgressReader(Path(url))
+    reader.read()
+    assert reader.progress(alive=False).ended == 6
+    command_line(["export", url], 0)
+    assert capsys.readouterr().out.count("\n") == 7
+    command_line(["status", url], 0)
+    assert "6" in capsys.readouterr().out
+
+    study = check_out(url)
+    assert read_log(study / LOG_FILE) == here
+    extend_study(study, plan_extension(study, trials=8, epochs=None).budget)
+    run(study)
+    another_machine(tmp_path)
+    assert len(open_study(url).trials) == 8
+    assert verify_study(Path(url)).differences == ()
+    with pytest.raises(StudyExists, match="already holds a study; `tune-gate resume 's3://"):
+        folder_for_new(url)
+
+
+def command_line(arguments: list[str], code: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["tune-gate", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert (exit_.value.code or 0) == code
+
+
+def test_a_bucket_that_does_not_exist_is_one_line(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("status", "resume", "verify", "export", "stop"):
+        command_line([command, f"s3://absent/x?endpoint_override={s3}&scheme=http"], 2)
+        assert capsys.readouterr().err == f"tune-gate: there is no bucket 'absent' at {s3}; make it, or mend the URL\n"
+    command_line(["launch", "--dir", f"s3://absent/x?endpoint_override={s3}&scheme=http"], 2)
+    assert "there is no bucket 'absent'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moment", [3, 9, 16, 24])
+def test_a_crash_of_the_machine_loses_the_last_flush_and_its_epochs_are_done_again(
+    moment: int, url: str, bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No flush but those that a decision asks for: the most that can be lost."""
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", NEVER)
+    snapshot = tmp_path / "snapshot"
+    countdown = iter(range(moment))
+    study = make(url)
+
+    def survive() -> None:
+        if next(countdown, None) is None:
+            shutil.copytree(bucket, snapshot)
+            shutil.copytree(study, tmp_path / "lost")
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(study, workers=2, survive=survive)
+    another_machine(tmp_path)
+    shutil.rmtree(bucket)
+    shutil.copytree(snapshot, bucket)
+    (bucket / LOCK_KEY).unlink()  # its holder is this process, which lives
+
+    written = read_log(tmp_path / "lost" / LOG_FILE)
+    safe = open_study(url).events
+    assert written[: len(safe)] == safe
+    assert all(isinstance(event, EpochReported) and event.action == "continue" for event in written[len(safe) :])
+    study = check_out(url)
+    run(study, workers=2)
+    events = open_study(url).events
+    assert set(reports(written)) <= set(reports(events))
+    assert sum(isinstance(event, TrialSuggested) for event in events) == 6
+    assert verify_study(Path(url)).differences == ()
+
+
+def test_on_the_same_machine_nothing_is_lost(
+    url: str, bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", NEVER)
+    study = make(url)
+    run(study)
+    written = (study / LOG_FILE).read_bytes()
+    last = max(list_segments(open_store(url)), key=lambda segment: segment.end)
+    (bucket / last.key).unlink()  # it was not flushed
+    assert len(open_study(url).events) < len(read_log(study / LOG_FILE))
+    with hold(study), Recorder(study) as recorder:
+        recorder.append(Warned(0.0, "goes on"))
+    assert read_segments(open_store(url))[1] == (study / LOG_FILE).read_bytes()
+    assert (study / LOG_FILE).read_bytes().startswith(written)
+
+
+def test_what_another_machine_went_on_with_counts(url: str, tmp_path: Path) -> None:
+    study = make(url)
+    with hold(study), Recorder(study) as recorder:
+        recorder.append(Warned(0.0, "seen by both"))
+    with (study / LOG_FILE).open("ab") as log:
+        log.write(b'{"event":"warned","time":1.0,"message":"never flushed","trial":null}\n')
+    (tmp_path / "cache").rename(tmp_path / "first machine")
+    other = check_out(url)
+    with hold(other), Recorder(other) as recorder:
+        recorder.append(Warned(2.0, "went on elsewhere"))
+    shutil.rmtree(tmp_path / "cache")
+    (tmp_path / "first machine").rename(tmp_path / "cache")
+    check_out(url)
+    assert [event.message for event in read_log(study / LOG_FILE) if isinstance(event, Warned)] == [
+        "seen by both",
+        "went on elsewhere",
+    ]
+    kept = list((study / "log").glob("events.jsonl.unflushed-*"))
+    assert len(kept) == 1
+    assert b"never flushed" in kept[0].read_bytes()
+
+
+def test_plain_reports_are_flushed_in_time_and_decisions_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.05)
+    store = open_store(url)
+    study = make(url)
+    with hold(study), Recorder(study) as recorder:
+        recorder.append(Warned(0.0, "at once"))
+        assert b"at once" in read_segments(store)[1]
+        recorder.append(EpochReported(1.0, 1, 1, 1, {"val_acc": 0.5}, "continue"))
+        wait_until(lambda: b'"epoch":1' in read_segments(store)[1])
+
+
+def wait_until(condition: Any) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_many_segments_become_few(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr("tune_gate.log_mirror.COMPACT_SEGMENTS", 8)
+    store = open_store(url)
+    study = make(url)
+    with hold(study), Recorder(study) as recorder:
+        for number in range(30):
+            recorder.append(Warned(float(number), "a line"))
+        wait_until(lambda: len(list_segments(store)) < 8)
+    assert read_segments(store)[1] == (study / LOG_FILE).read_bytes()
+    assert len(open_study(url).events) == 30
+
+
+def test_a_store_that_goes_away_ends_the_search_and_resume_goes_on(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from analysis.errors import StoreError
+    from analysis.objects import ObjectStore
+
+    monkeypatch.setattr("tune_gate.log_mirror.PATIENCE_SECONDS", 0.0)
+    study = make(url)
+
+    def away(_self: ObjectStore, _key: str, _data: bytes) -> None:
+        raise StoreError("no answer from the store")
+
+    with hold(study):
+        recorder = Recorder(study)
+        recorder.append(Warned(0.0, "there"))
+        with monkeypatch.context() as broken:
+            broken.setattr(ObjectStore, "write", away)
+            with pytest.raises(LogWriteError, match=r"^cannot write the log: no answer from the store; then resume"):
+                recorder.append(Warned(1.0, "here only"))
+            with pytest.raises(LogWriteError):
+                recorder.close()
+    with hold(study), Recorder(study) as recorder:
+        assert [event.message for event in recorder.events if isinstance(event, Warned)] == ["there", "here only"]
+    assert open_study(url).events == recorder.events
+
+
+def foreign_lock(bucket: Path, **changes: Any) -> None:
+    """The lock of a driver on another host."""
+    holder = {"host": "elsewhere", "pid": 7, "born": 1.0, "since": 2.0}
+    record = {"holder": holder, "writer": {"term": 5, "token": "ab"}, **changes}
+    (bucket / LOCK_KEY).write_text(json.dumps(record))
+
+
+def test_a_study_that_another_host_drives_is_refused_and_its_holder_named(url: str, bucket: Path) -> None:
+    study = make(url)
+    foreign_lock(bucket)
+    with (
+        pytest.raises(StudyLocked, match=rf"^file://{bucket} is in use by process 7 on elsewhere, since .*stop"),
+        hold(study),
+    ):
+        pass
+    assert str(current_holder(Path(url))).startswith("process 7 on elsewhere")
+    assert "elsewhere" in str(request_stop(Path(url)))
+    assert (bucket / STOP_REQUEST).exists()
+
+
+def test_a_dead_lock_is_taken_over_and_the_dead_driver_writes_no_more(
+    url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    study = make(url)
+    foreign_lock(bucket)
+    old = time.time() - 120
+    os.utime(bucket / LOCK_KEY, (old, old))
+    with hold(study), Recorder(study) as recorder:
+        recorder.append(Warned(0.0, "taken over"))
+        assert {segment.writer.term for segment in list_segments(open_store(url))} == {6}
+    assert not (bucket / LOCK_KEY).exists()
+
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr("tune_gate.log_mirror.LOOK_SECONDS", 0.0)
+    with hold(study):
+        recorder = Recorder(study)
+        foreign_lock(bucket, writer={"term": 9, "token": "cd"})
+        wait_until(lambda: recorder._mirror._failure is not None)  # type: ignore[attr-defined]
+        with pytest.raises(LogWriteError, match=r"another driver took .* over while this one was silent"):
+            recorder.append(Warned(1.0, "too late"))
+        with pytest.raises(LogWriteError):
+            recorder.close()
+    assert (bucket / LOCK_KEY).exists()  # it is not ours to remove
+
+
+def test_a_driver_hears_that_it_is_to_stop(url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr("tune_gate.log_mirror.LOOK_SECONDS", 0.0)
+    study = make(url)
+    with hold(study), Recorder(study):
+        request_stop(Path(url))
+        wait_until((study / STOP_REQUEST).exists)
+    with pytest.raises(Misuse, match=f"no search is running in file://{bucket}"):
+        request_stop(Path(url))
+
+
+def test_superfluous_checkpoints_go_when_the_log_is_safe(
+    url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", NEVER)
+    study = make(url)
+    open_store(url).write("trials/0001/epoch-0001.pt", b"x")
+    with hold(study):
+        recorder = Recorder(study)
+        recorder.append(EpochReported(1.0, 1, 1, 3, {"val_acc": 0.5}, "continue"))
+        recorder.retire(["trials/0001/epoch-0001.pt"])
+        assert (bucket / "trials/0001/epoch-0001.pt").exists()
+        recorder.close()
+    assert not (bucket / "trials/0001/epoch-0001.pt").exists()
+
+
+def test_checkpoints_of_trials_that_ended_are_dropped_from_the_store(url: str, bucket: Path) -> None:
+    study = make(url)
+    for trial in (1, 2, 3):
+        open_store(url).write(f"trials/000{trial}/best.pt", b"x")
+    drop_checkpoints(study, [1])
+    drop_checkpoints(study, [3, 4])
+    assert [entry.key for entry in open_store(url).objects("trials")] == ["trials/0002/best.pt"]
+
+
+def test_a_damaged_log_in_a_store_is_repaired_there(url: str, bucket: Path, tmp_path: Path) -> None:
+    study = make(url)
+    run(study)
+    _, begun, *_ = sorted(list_segments(open_store(url)), key=lambda segment: segment.start)
+    whole = (bucket / begun.key).read_bytes()
+    (bucket / begun.key).write_bytes(whole.replace(b'"session_started"', b'"session_started!', 1))
+    another_machine(tmp_path)
+    repaired = repair_study(check_out(url))
+    assert repaired is not None
+    assert len(open_study(url).events) > 10
+    assert repair_study(check_out(url)) is None
+    assert (bucket / begun.key).exists()
+
+
+def test_a_place_that_is_not_empty_is_refused(url: str, bucket: Path) -> None:
+    open_store(url).write("thesis.tex", b"years of work")
+    with pytest.raises(StudyExists, match="is not empty, and nothing is written over; choose another --dir"):
+        folder_for_new(url)
+
+
+def test_no_credentials_are_written_down(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = "words-that-are-easy-to-find"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", hidden)
+    url = f"s3://bucket/studies/secret?endpoint_override={s3}&scheme=http"
+    study = make(url)
+    run(study)
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert files
+    assert not any(hidden.encode() in path.read_bytes() for path in files)
+    store = open_store(url)
+    assert not any(hidden.encode() in (store.read(entry.key) or b"") for entry in store.objects())
