@@ -42,8 +42,9 @@ def repair(directory: StudyDir) -> None:
         return
     console.print(str(repaired.mended), markup=False, highlight=False, soft_wrap=True)
     console.print(f"the old log is kept as {repaired.kept}", markup=False, highlight=False, soft_wrap=True)
+    name = quoted(directory)
     console.print(
-        f"what follows from the loss: tune-gate verify {quoted(directory)}; go on: tune-gate resume {quoted(directory)}",
+        f"what follows from the loss: tune-gate verify {name}; go on: tune-gate resume {name}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 
