@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analysis.comparison import Comparison, compare
     from analysis.configs import config_yaml
     from analysis.confirmation import (
         CONFIRMATION_COLUMNS,
@@ -44,6 +45,7 @@ __all__ = [
     "FIGURES",
     "LEDGER_PURPOSES",
     "AnalysisError",
+    "Comparison",
     "ConfirmedTrial",
     "Explanation",
     "Ledger",
@@ -61,6 +63,7 @@ __all__ = [
     "best_table",
     "best_trial",
     "chart",
+    "compare",
     "config_yaml",
     "confirmation_lines",
     "confirmation_runs",
@@ -100,6 +103,7 @@ _MODULES = {
         "optimism",
     ),
     "confirmed": ("ConfirmedTrial", "confirmed_trials"),
+    "comparison": ("Comparison", "compare"),
     "costs": ("LEDGER_PURPOSES", "Ledger", "ledger"),
     "early_stopping": ("Safety", "early_stopping_safety"),
     "errors": ("AnalysisError", "LogCorrupt", "SchemaUnknown", "StudyNotFound"),

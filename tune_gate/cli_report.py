@@ -1,13 +1,21 @@
-"""`tune-gate report` and `figures`: what a study says, as one page and as figures for a paper."""
+"""`tune-gate report`, `figures` and `compare`: a study as one page, as figures for a paper, and beside others."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from analysis.copies import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+#: Configurations that a terminal shows; the JSON has all.
+_MOST_SAME = 20
 
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
 
@@ -55,10 +63,75 @@ def figures(
         _say(f"no figure {name}: {why}")
 
 
+def compare(
+    directories: Annotated[list[Path], typer.Argument(metavar="STUDY STUDY...", help="The studies' folders.")],
+    target: Annotated[
+        float | None, typer.Option("--target", help="Tell the cost of this accuracy (0.93); default: one all reached.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002  a flag
+) -> None:
+    """Put studies side by side: best, cost to reach an accuracy, results of the same settings."""
+    from analysis.comparison import compare as side_by_side  # noqa: PLC0415
+    from analysis.study import open_study  # noqa: PLC0415
+    from tune_gate.display import stdout_console  # noqa: PLC0415
+
+    found = side_by_side([open_study(directory) for directory in directories], target)
+    if as_json:
+        _say(json.dumps(found.to_record(), indent=2))
+        return
+    console = stdout_console()
+    reached = "" if found.target is None else f"; target: {100 * found.target:.2f} % validation accuracy"
+    console.print(_transposed(found.studies, f"{len(found.studies)} studies{reached}"))
+    if len(found.same):
+        names = [name for name in found.same.columns if str(name) not in set(found.studies["study"])]
+        console.print(_side_by_side(found.same, list(found.studies["study"]), [str(name) for name in names]))
+    else:
+        _say("no configuration was trained in two of them")
+    for warning in found.warnings:
+        console.print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (report, figures):
+    for command in (report, figures, compare):
         app.command()(command)
+
+
+def _transposed(frame: pd.DataFrame, title: str) -> Table:
+    """One column for each row of `frame`."""
+    from analysis.display import display_table  # noqa: PLC0415
+
+    displayed = display_table(frame)
+    view = _table(title, ["", *(row[0] for row in displayed.rows)])
+    for place, heading in enumerate(displayed.headings[1:], start=1):
+        view.add_row(heading, *(row[place] for row in displayed.rows))
+    return view
+
+
+def _side_by_side(same: pd.DataFrame, studies: list[str], others: list[str]) -> Table:
+    """Each configuration that several studies trained, with its accuracy and number of trials in each."""
+    from analysis.display import column_values  # noqa: PLC0415
+    from tune_gate.display import settings_text  # noqa: PLC0415
+
+    settings = [name for name in others if name.removesuffix("_n") not in studies]
+    columns = {name: column_values(same[name]) for name in same.columns}
+    view = _table("the same settings: mean validation accuracy, % (trials)", [*studies, "settings"])
+    for place in range(min(len(same), _MOST_SAME)):
+        values = [
+            "" if columns[name][place] is None else f"{100 * columns[name][place]:.2f} ({columns[f'{name}_n'][place]})"
+            for name in studies
+        ]
+        view.add_row(*values, settings_text({name: columns[name][place] for name in settings}))
+    return view
+
+
+def _table(title: str, headings: list[str]) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+
+    view = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    for heading in headings:
+        view.add_column(heading, overflow="fold")
+    return view
 
 
 def _say(text: str) -> None:

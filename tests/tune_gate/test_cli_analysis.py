@@ -128,3 +128,14 @@ def test_report(
     assert f"wrote {path}" in capsys.readouterr().out
     assert "<title>night" in path.read_text()
     assert run(monkeypatch, "report", folder, "--only", "nothing") == 2
+
+
+def test_compare(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "compare", folder, folder) == 0
+    said = capsys.readouterr().out
+    assert "night (2)" in said
+    assert "the same settings" in said
+    assert run(monkeypatch, "compare", folder, folder, "--json", "--target", 0.01) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [row["trials_to_target"] for row in record["studies"]] == [1, 1]
+    assert run(monkeypatch, "compare", folder) == 2
