@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analysis.chance import Noise, noise
     from analysis.comparison import Comparison, compare
     from analysis.configs import config_yaml
     from analysis.confirmation import (
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
     from analysis.explanations import Explanation, why
     from analysis.export import EXPORTERS, export_table
     from analysis.files import write_atomic
+    from analysis.importance import importances
+    from analysis.importers import IMPORTERS, import_study
+    from analysis.importers.foreign import ImportFailed, ImportOptions
     from analysis.log import read_log
+    from analysis.main_effects import Effects, effects
     from analysis.names import UnknownName
     from analysis.plots.chart import NothingToShow
     from analysis.plots.registry import FIGURES, chart, figure, paper_figure, write_figures
     from analysis.rankings import RankCorrelation, rank_correlation
     from analysis.report import report_html, write_report
     from analysis.rungs import rung_entries
+    from analysis.scores import Measure
     from analysis.statistics import MeanInterval, mean_interval, sign_flip_p, wilson_interval
     from analysis.study import Study, StudyHeader, list_studies, open_study
     from analysis.tables import BEST_TABLE_COLUMNS, best_table, best_trial
@@ -43,14 +49,20 @@ __all__ = [
     "CONFIRMATION_COLUMNS",
     "EXPORTERS",
     "FIGURES",
+    "IMPORTERS",
     "LEDGER_PURPOSES",
     "AnalysisError",
     "Comparison",
     "ConfirmedTrial",
+    "Effects",
     "Explanation",
+    "ImportFailed",
+    "ImportOptions",
     "Ledger",
     "LogCorrupt",
     "MeanInterval",
+    "Measure",
+    "Noise",
     "NothingToShow",
     "Optimism",
     "RankCorrelation",
@@ -71,11 +83,15 @@ __all__ = [
     "confirmed_differences",
     "confirmed_trials",
     "early_stopping_safety",
+    "effects",
     "export_table",
     "figure",
+    "import_study",
+    "importances",
     "ledger",
     "list_studies",
     "mean_interval",
+    "noise",
     "open_study",
     "optimism",
     "paper_figure",
@@ -92,6 +108,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "chance": ("Noise", "noise"),
     "configs": ("config_yaml",),
     "confirmation": (
         "CONFIRMATION_COLUMNS",
@@ -109,7 +126,11 @@ _MODULES = {
     "errors": ("AnalysisError", "LogCorrupt", "SchemaUnknown", "StudyNotFound"),
     "export": ("EXPORTERS", "export_table"),
     "files": ("write_atomic",),
+    "importance": ("importances",),
+    "importers": ("IMPORTERS", "import_study"),
+    "importers.foreign": ("ImportFailed", "ImportOptions"),
     "log": ("read_log",),
+    "main_effects": ("Effects", "effects"),
     "names": ("UnknownName",),
     "plots.chart": ("NothingToShow",),
     "plots.registry": ("FIGURES", "chart", "figure", "paper_figure", "write_figures"),
@@ -117,6 +138,7 @@ _MODULES = {
     "report": ("report_html", "write_report"),
     "rungs": ("rung_entries",),
     "statistics": ("MeanInterval", "mean_interval", "sign_flip_p", "wilson_interval"),
+    "scores": ("Measure",),
     "study": ("Study", "StudyHeader", "list_studies", "open_study"),
     "tables": ("BEST_TABLE_COLUMNS", "best_table", "best_trial"),
     "explanations": ("Explanation", "why"),

@@ -15,7 +15,17 @@ from rich.live import Live
 from analysis.errors import AnalysisError
 from search_spaces.errors import SpaceError
 from trainables.errors import TrainableError
-from tune_gate import cli_analysis, cli_audit, cli_confirm, cli_fork, cli_import, cli_replay, cli_report, cli_train
+from tune_gate import (
+    cli_analysis,
+    cli_audit,
+    cli_confirm,
+    cli_effects,
+    cli_fork,
+    cli_import,
+    cli_replay,
+    cli_report,
+    cli_train,
+)
 from tune_gate.display import status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.outcome_view import INTERRUPTED, conclude
@@ -206,6 +216,7 @@ cli_fork.register(app)
 cli_analysis.register(app)
 cli_replay.register(app)
 cli_import.register(app)
+cli_effects.register(app)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import Study, open_study
+from analysis import Measure, Study, effects, importances, noise, open_study
 from analysis.events import Warned
 from analysis.importers import import_study
 
@@ -88,3 +88,81 @@ def test_curves_are_those_of_the_table(published, runs, curves):
     np.testing.assert_allclose(epochs["lr"], curves["lr"], rtol=1e-6)
     np.testing.assert_allclose(epochs["lr_gate"], curves["lr_gate"], rtol=1e-6)
     np.testing.assert_allclose(epochs.groupby("run")["seconds"].cumsum(), curves["seconds"], atol=0.02)
+
+
+CELLS = ("run=runs_vc*", "gamma=0.1")
+VALIDATION, TEST, LATE = Measure(), Measure("test_acc"), Measure("val_acc", "last", 10)
+
+
+def effect(study: Study, setting: str, measure: Measure, *where: str) -> tuple[float, float, int]:
+    """In percentage points: mean and standard error; and the number of pairs."""
+    row = effects(study, measure, where, [setting]).main.iloc[0]
+    return round(100 * row["effect"], 3), round(100 * row["se"], 3), row["pairs"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "data", "validation", "test"),
+    [
+        ("gate_iters", "cifar10", (-1.46, 0.15), (-1.92, 0.15)),
+        ("lr_gate", "cifar10", (-0.07, 0.14), (-0.08, 0.11)),
+        ("lr_gate", "cifar100", (0.78, 0.11), (0.55, 0.26)),
+        ("schedule_gate", "cifar10", (-0.05, 0.15), (0.06, 0.16)),
+        ("schedule_gate", "cifar100", (1.48, 0.51), (1.90, 0.38)),
+        ("init", "cifar10", (-0.27, 0.13), (-0.16, 0.11)),  # from baseline to scratch
+        ("init", "cifar100", (0.50, 0.51), (-0.23, 0.35)),
+    ],
+)
+def test_main_effects(published, setting, data, validation, test):
+    for measure, (mean, se) in ((VALIDATION, validation), (TEST, test)):
+        found = effect(published, setting, measure, *CELLS, f"data={data}")
+        assert found[:2] == pytest.approx((mean, se), abs=0.0151)
+        assert found[2] == (8 if data == "cifar10" else 4)
+
+
+def test_four_pairs_claim_nothing(published):
+    table = effects(published, VALIDATION, (*CELLS, "data=cifar100")).main
+    assert (table["p"] >= 0.125).all()
+    assert table["warning"].str.startswith("too few: 4 pairs").all()
+    strong = effects(published, VALIDATION, (*CELLS, "data=cifar10"), ["gate_iters"]).main.iloc[0]
+    assert (strong["p"], strong["warning"]) == (2 / 2**8, "")
+
+
+def test_best_and_final_rank_differently(published):
+    where = ("run=runs_vc10_*", "milestones=[133,200]", "gate_iters=1")
+    assert effect(published, "gamma", VALIDATION, *where)[:2] == pytest.approx((0.03, 0.20), abs=0.01)
+    assert effect(published, "gamma", LATE, *where)[:2] == pytest.approx((-1.37, 0.14), abs=0.01)
+
+
+def test_noise(published):
+    for where, validation, test in (
+        (("data=cifar10", "gate_iters=1"), 0.30, 0.20),
+        (("data=cifar10", "gate_iters=3"), 0.30, 0.26),
+        (("data=cifar100",), 0.71, 0.45),
+    ):
+        for measure, deviation in ((VALIDATION, validation), (TEST, test)):
+            found = noise(published, measure, (*CELLS, *where), ["init"])
+            assert 100 * found.replicate_sd == pytest.approx(deviation, abs=0.006)
+            assert found.degrees == 4
+    assert 100 * noise(published, VALIDATION, ("run=runs_vc100_*",)).binomial_se == pytest.approx(0.65, abs=0.02)
+
+
+def test_winners_are_not_unique(published):
+    found = noise(published, VALIDATION, ("run=runs_vc10_*",))
+    assert (found.best, found.trials, found.within_1_se, found.within_2_se) == (0.9418, 24, 4, 8)
+    assert 100 * found.binomial_se == pytest.approx(0.35, abs=0.02)
+    same = noise(published, VALIDATION, ("data=cifar10", "val_fraction=0.1"), ["init"]).groups
+    assert same.loc[same["trials"] == 3, "values"].item() == [0.9426, 0.9418, 0.9344]
+
+
+def test_choosing_on_test_flatters(published):
+    found = noise(published, VALIDATION, ("run=runs_vc*",))
+    assert 100 * found.test_flattery == pytest.approx(0.30, abs=0.02)
+    assert 100 * found.test_flattery_most == pytest.approx(1.0, abs=0.005)
+
+
+def test_importances_agree_with_the_strongest_effect(published):
+    table = importances(published, where=(*CELLS, "data=cifar10"), bootstraps=3)
+    first = table.drop_duplicates("evaluator").set_index("evaluator")["setting"]
+    assert first["fanova"] == "gate_iters"
+    again = importances(published, where=(*CELLS, "data=cifar10"), bootstraps=3)
+    pd.testing.assert_frame_equal(table, again)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +28,17 @@ def test_misuse_is_one_line(tmp_path: Path) -> None:
     wrong = tune_gate("import", "cvs", "x", "--dir", tmp_path / "study")
     assert wrong.returncode == 2
     assert wrong.stderr == "tune-gate: unknown importer 'cvs'; did you mean 'csv'?\n"
+
+
+def test_effects_and_noise_of_an_imported_study(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    assert tune_gate("import", "csv", write_csv(tmp_path / "source"), "--dir", study).returncode == 0
+    told = tune_gate("effects", study)
+    assert (told.returncode, told.stdout.splitlines()[0]) == (
+        0,
+        "val_acc, at the best epoch (%): 1 trials, 1 configurations",
+    )
+    assert "importances want at least 8" in told.stdout
+    record = json.loads(tune_gate("noise", study, "--json").stdout)
+    assert (record["best"], record["replicate_sd"]) == (0.7, None)
+    assert tune_gate("effects", study, "--metric", "val_ac").returncode == 2
