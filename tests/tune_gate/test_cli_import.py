@@ -18,7 +18,7 @@ def test_import_and_what_follows(tmp_path: Path) -> None:
     done = tune_gate("import", "csv", write_csv(tmp_path / "source"), "--dir", study, "--val-images", "500")
     assert done.returncode == 0, done.stderr
     assert "imported 3 trials with 5 epochs" in done.stdout
-    assert "70.0 [65.8, 73.8]" in tune_gate("export", study, "--format", "markdown").stdout
+    assert "70.0 [65.8, 73.9]" in tune_gate("export", study, "--format", "markdown").stdout
     refused = tune_gate("resume", study)
     assert refused.returncode == 2
     assert "was imported" in refused.stderr
