@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +48,13 @@ class JoinedNodes:
         self._count = count
         self._address = ""
         self._nodes: list[subprocess.Popen[bytes]] = []
+        self._looked = -math.inf
 
     def join(self) -> None:
-        """Start the nodes that are missing, once the driver's cluster is there."""
+        """Start the nodes that are missing, once the driver's cluster is there; looks for it once a second."""
+        if not self._count or time.monotonic() - self._looked < 1.0:
+            return
+        self._looked = time.monotonic()
         address = gcs_address(self._study)
         if address is None:
             return

@@ -110,7 +110,7 @@ class FaultStudy:
             end = time.monotonic() + 30
             while process.poll() is None and time.monotonic() < end and lines_since(self.folder, size) < wanted:
                 nodes.join()
-                time.sleep(0.05)
+                time.sleep(0.1)
             pause(process, self.generator.uniform(0.0, EPOCH_SECONDS))
         if process.poll() is None and kill_one(target, self.folder, process, nodes, self.generator):
             self.tally.kills[target] += 1
