@@ -15,6 +15,7 @@ from trainables.errors import TrainableError
 from trainables.work import WorkOrder
 from tune_gate.errors import Misuse, SpecError
 from tune_gate.failures import failure_message
+from tune_gate.heartbeat import Heartbeat
 from tune_gate.search import Search
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
@@ -50,7 +51,9 @@ def measure_on_ray(search: Search, spec: StudySpec, study: Path, trainable: Any)
     )
     pending = {remote.remote(_order(search, spec, study, trial.number)): trial.number for trial in search.unmeasured}
     problems: list[str] = []
+    beat = Heartbeat(study)
     while pending and not (search.stopping or (study / STOP_REQUEST).exists()):
+        beat()
         done, _ = ray.wait(list(pending), timeout=_LOOK_SECONDS)
         for result in done:
             trial = pending.pop(result)

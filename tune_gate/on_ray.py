@@ -24,6 +24,7 @@ from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
 from tune_gate.errors import SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
+from tune_gate.heartbeat import Heartbeat
 from tune_gate.mirrored_trainable import SUPERSEDED, mirrored
 from tune_gate.placement import check_nodes, check_room, living_nodes, own_node, request
 from tune_gate.retention import Retention, kept_ones
@@ -133,6 +134,7 @@ class _Bridge:
         self._silent: dict[str, str] = {}  # by Tune's trial id: why it was ended
         self._slowest = 0.0  # seconds between two reports of one trial, at most
         self._retention = Retention(study, spec.metric, kept_ones(spec), search.trials.values())
+        self._beat = Heartbeat(study)
         self._looked = -math.inf
         self._capacity = 0
 
@@ -211,6 +213,18 @@ class _Bridge:
         self._silent[tune_id] = f"no report for {silent:.0f} s; its process was ended"
         return True
 
+    def expect_start(self, tune_id: str) -> None:
+        """See that an attempt which was handed out gets its process.
+
+        Raises:
+            SearchFailed: it has none after a long while, though there is room. Tune cannot take back what it has asked
+                Ray for, and another session may be luckier.
+        """
+        if self.search.live > self._capacity:  # a node was lost; it may come back
+            self._heard[tune_id] = time.monotonic()
+        elif time.monotonic() - self._heard.get(tune_id, math.inf) > FIRST_REPORT_SECONDS:
+            raise SearchFailed(f"trial {self.orders[tune_id].trial} was handed out, and Ray never started its process")
+
     @property
     def over(self) -> bool:
         """Whether nothing is running and nothing will be started."""
@@ -224,6 +238,7 @@ class _Bridge:
             SearchFailed: this process has lost its own node, through which it speaks with all others. Ray says nothing
                 then, and Tune would wait for ever.
         """
+        self._beat()
         now = time.monotonic()
         if now - self._looked < LOOK_AROUND_SECONDS:
             return
@@ -280,6 +295,8 @@ class _StudyScheduler(FIFOScheduler):
         for trial in tune_controller.get_live_trials():
             if trial.status == "RUNNING" and self._bridge.overdue(trial.trial_id):
                 ray.kill(trial.temporary_state.ray_actor)  # Tune then finds the trial failed
+            if trial.status == "PENDING":
+                self._bridge.expect_start(trial.trial_id)
         return super().choose_trial_to_run(tune_controller)
 
 

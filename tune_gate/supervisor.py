@@ -23,6 +23,7 @@ from analysis.copies import quoted, shown
 from analysis.log import LOG_FILE
 from tune_gate.cluster_access import ClusterAddress, session_environment
 from tune_gate.errors import Misuse, SearchFailed, StudyLocked
+from tune_gate.heartbeat import Watch
 from tune_gate.lock import current_holder
 from tune_gate.study_dir import DRIVER_LOG
 
@@ -52,7 +53,8 @@ def supervise(
     """Run the search of `study`, on `cluster` or on a Ray of this machine, until it is finished or is told to stop.
 
     `tick` is called a few times a second, to move the display; `say` gets a line where something happens. The first
-    SIGINT or SIGTERM lets the running epochs finish; a second one ends the session at once.
+    SIGINT or SIGTERM lets the running epochs finish; a second one ends the session at once. A session whose loop
+    shows no sign of life is ended, as if it had died.
 
     Raises:
         StudyLocked, Misuse: the search cannot run as it stands.
@@ -126,7 +128,8 @@ def _run_session(
     """Run one session to its end; its exit code and the line it left."""
     where = [] if cluster is None else [str(cluster)]
     with (study / DRIVER_LOG).open("a") as log, session_environment(cluster) as environment:
-        return _watch(_start_session([str(study), *where], environment, log), signals, tick, say)
+        session = _start_session([str(study), *where], environment, log)
+        return _watch(session, Watch(study), signals, tick, say)
 
 
 def _start_session(arguments: list[str], environment: Mapping[str, str], log: IO[str]) -> subprocess.Popen[str]:
@@ -142,8 +145,13 @@ def _start_session(arguments: list[str], environment: Mapping[str, str], log: IO
 
 
 def _watch(
-    session: subprocess.Popen[str], signals: _Signals, tick: Callable[[], None], say: Callable[[str], None]
+    session: subprocess.Popen[str],
+    watch: Watch,
+    signals: _Signals,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
 ) -> tuple[int, str]:
+    silence = ""
     with session:
         signals.session = session
         if signals.received:  # it came between two sessions
@@ -154,10 +162,12 @@ def _watch(
             if signals.received and not told:
                 say("stopping: the running epochs finish and are saved (Ctrl-C again: at once)")
                 told = True
+            if not silence and (silence := watch.overdue() or ""):
+                os.killpg(session.pid, signal.SIGKILL)  # it may be stopped, and deaf to everything else
             time.sleep(_TICK_SECONDS)
         tick()
         assert session.stdout is not None  # noqa: S101  it was asked for above
-        return session.returncode, session.stdout.read().strip()
+        return session.returncode, silence or session.stdout.read().strip()
 
 
 def _wait(seconds: float, signals: _Signals, tick: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from analysis.events import AttemptFailed, EpochReported, SessionStarted, TrialS
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
 from tests.tune_gate.virtual_cluster import essence
+from tune_gate import heartbeat
 from tune_gate.api import launch, resume
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.errors import Misuse
@@ -143,6 +144,18 @@ def test_a_driver_that_loses_its_node_gives_up_and_is_replaced(
 ) -> None:
     folder = tmp_path / "study"
     launch(spec("KillsItsNode", **one_at_a_time()), folder)
+    events = read_log(folder / LOG_FILE)
+    assert sum(isinstance(event, SessionStarted) for event in events) == 2
+    assert essence(events) == uninterrupted
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_frozen_is_ended_and_replaced(
+    tmp_path: Path, uninterrupted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", 15.0)
+    folder = tmp_path / "study"
+    launch(spec("StopsItsDriver", **one_at_a_time()), folder)
     events = read_log(folder / LOG_FILE)
     assert sum(isinstance(event, SessionStarted) for event in events) == 2
     assert essence(events) == uninterrupted

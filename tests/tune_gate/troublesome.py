@@ -100,3 +100,17 @@ class WithoutData(CurveTrainable):
 
         if ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
             raise DataError("this node has no data")
+
+
+class StopsItsDriver(CurveTrainable):
+    """Trial 2 freezes the driver, once, as a debugger or a sick machine would."""
+
+    def before_epoch(self) -> None:
+        marker = self._folder / "frozen"
+        if self._order.trial == 2 and self._epoch == 1 and not marker.exists():
+            marker.touch()
+            import json
+
+            lock = json.loads((self._folder.parents[1] / "driver.lock").read_text())
+            os.kill(lock["pid"], signal.SIGSTOP)
+            time.sleep(60)
