@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ray import tune
@@ -12,7 +13,7 @@ from trainables.data import check_data
 from trainables.device import device_for
 from trainables.final_measure import measure_on_test
 from trainables.gates import check_gate
-from trainables.training import train
+from trainables.training import EpochReport, TrainingRun, train
 from trainables.work import work_order
 
 
@@ -50,15 +51,15 @@ class GatedResNetTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take up the trial that `config`, a work order, describes."""
-        order = work_order(config)
-        self._folder = CheckpointFolder(order.checkpoints, order.every, order.keep)
-        self._run, self._passed_over = self._folder.resume(
-            trial_config(order.settings), device_for(order.cpus, order.gpus), up_to=order.from_epoch
-        )
-        self._reports = train(self._run)
+        self._order = work_order(config)
+        self._folder = CheckpointFolder(self._order.checkpoints, self._order.every, self._order.keep)
+        self._run: TrainingRun | None = None
+        self._reports: Iterator[EpochReport] = iter(())
 
     def cleanup(self) -> None:
         """Save what was trained since the last checkpoint: the trial may go on one day."""
+        if self._run is None:
+            return
         if self._run.epoch % self._folder.every and self._run.epoch != self._run.config.epochs:
             self._folder.save_state(self._run)
 
@@ -70,7 +71,19 @@ class GatedResNetTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch, save it, and report it."""
+        warnings: list[str] = []
+        if self._run is None:
+            self._run, warnings = self._take_up()
+            self._reports = train(self._run)
         report = next(self._reports)
         self._folder.save(self._run)
-        warnings, self._passed_over = self._passed_over, []
         return {"epoch": report.epoch, "metrics": report.metrics(), "warnings": warnings}
+
+    def _take_up(self) -> tuple[TrainingRun, list[str]]:
+        """The run where its checkpoints left it, and what had to be passed over.
+
+        Not in `setup`: Tune may set an actor up for a trial that another actor has trained meanwhile, and never use it.
+        """
+        order = self._order
+        device = device_for(order.cpus, order.gpus)
+        return self._folder.resume(trial_config(order.settings), device, up_to=order.from_epoch)
