@@ -133,6 +133,12 @@ def _tpe(spec: StudySpec) -> Sampler:
     return TpeSampler(spec)
 
 
+def _rung_tpe(spec: StudySpec) -> Sampler:
+    from tune_gate.rung_tpe import RungTpeSampler  # noqa: PLC0415  it builds on this module
+
+    return RungTpeSampler(spec)
+
+
 def _random(spec: StudySpec) -> Sampler:
     return RandomSampler(spec.search_space, spec.seed)
 
@@ -156,6 +162,7 @@ def _given(spec: StudySpec) -> Sampler:
 #: Builders of samplers, by the spec's `sampler.kind`.
 SAMPLERS: Mapping[str, Callable[[StudySpec], Sampler]] = {
     "tpe": _tpe,
+    "tpe-rung": _rung_tpe,
     "random": _random,
     "grid": _grid,
     "given": _given,

@@ -91,11 +91,12 @@ class SchedulerSettings(_Section):
 
 
 class SamplerSettings(_Section):
-    """Who suggests settings: `tpe` (Optuna), `random`, `grid` (every point of an enumerable space, once), or `given`
-    (the configurations of the section `confirm`, each with each of its seeds).
+    """Who suggests settings: `tpe` (Optuna), `tpe-rung` (the same, told only the values of the highest rung that has
+    enough of them), `random`, `grid` (every point of an enumerable space, once), or `given` (the configurations of the
+    section `confirm`, each with each of its seeds).
     """
 
-    kind: Literal["tpe", "random", "grid", "given"] = "tpe"
+    kind: Literal["tpe", "tpe-rung", "random", "grid", "given"] = "tpe"
     startup: Annotated[int, Field(ge=1)] | None = None  # trials that end before TPE begins; default: see below
     explore: Annotated[float, Field(ge=0.0, le=1.0)] = 1 / 3  # share of later suggestions that stay random
 

@@ -18,7 +18,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.events import BudgetExtended, EpochReported, Event, TrialFailed, TrialInherited, TrialSuggested
-from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter
+from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter, SearchSpace
 from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
 from tune_gate.schedulers import FLOOR
 from tune_gate.spec import StudySpec
@@ -48,7 +48,7 @@ class TpeSampler:
     def _begin(self) -> None:
         """A history without trials."""
         self._storage = _Storage()
-        with _quiet():
+        with quiet():
             self._study = optuna.create_study(storage=self._storage, study_name=_NAME, direction="maximize")
         self._study_id = self._storage.get_study_id_from_name(_NAME)
         self._ids: dict[int, int] = {}  # our trial -> Optuna's id
@@ -62,35 +62,8 @@ class TpeSampler:
         generator = random.Random(derived_seed(self._spec.seed, "explore", trial))  # noqa: S311  not for secrets
         if self._told < settings.startup_trials(self._spec.trials) or generator.random() < settings.explore:
             return self._uniform.suggest(trial)
-        with _quiet():
-            sampler = optuna.samplers.TPESampler(
-                n_startup_trials=0,
-                multivariate=False,
-                constant_liar=True,
-                seed=derived_seed(self._spec.seed, "tpe", trial),
-            )
-            candidate = FrozenTrial(
-                number=len(self._ids),
-                state=TrialState.RUNNING,
-                value=None,
-                datetime_start=None,
-                datetime_complete=None,
-                params={},
-                distributions={},
-                user_attrs={},
-                system_attrs={},
-                intermediate_values={},
-                trial_id=-1,
-            )
-
-            def choose(parameter: Parameter) -> Any:
-                wanted = self._distributions[parameter.name]
-                if wanted is None:
-                    return parameter.dimension.corners()[0]
-                drawn = sampler.sample_independent(self._study, candidate, parameter.name, wanted)
-                return parameter.dimension.value_of(drawn) if isinstance(parameter.dimension, Choice) else drawn
-
-            return Suggestion(self._space.suggest(choose), "tpe")
+        seed = derived_seed(self._spec.seed, "tpe", trial)
+        return Suggestion(draw_point(self._space, self._distributions, self._study, seed), "tpe")
 
     def apply(self, event: Event) -> None:
         """Take one event of the log in."""
@@ -126,7 +99,7 @@ class TpeSampler:
         known = {name: wanted for name in settings if (wanted := self._distributions.get(name)) is not None}
         values = {name: self._external(name, settings[name]) for name in known}
         number = len(self._ids)
-        with _quiet():
+        with quiet():
             self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=known))
         self._ids[trial] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
@@ -199,6 +172,39 @@ class _Storage(optuna.storages.InMemoryStorage):
             self._set_trial(trial_id, trial)
 
 
+def draw_point(
+    space: SearchSpace, distributions: Mapping[str, BaseDistribution | None], study: optuna.Study, seed: int
+) -> Mapping[str, Any]:
+    """A point of `space` that TPE draws with `seed` from the trials of `study`; adds none to it.
+
+    `distributions` are those of the parameters, by name.
+    """
+    with quiet():
+        sampler = optuna.samplers.TPESampler(n_startup_trials=0, multivariate=False, constant_liar=True, seed=seed)
+        candidate = FrozenTrial(
+            number=len(study.get_trials(deepcopy=False)),
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=None,
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=-1,
+        )
+
+        def choose(parameter: Parameter) -> Any:
+            wanted = distributions[parameter.name]
+            if wanted is None:
+                return parameter.dimension.corners()[0]
+            drawn = sampler.sample_independent(study, candidate, parameter.name, wanted)
+            return parameter.dimension.value_of(drawn) if isinstance(parameter.dimension, Choice) else drawn
+
+        return space.suggest(choose)
+
+
 def distribution(parameter: Parameter) -> BaseDistribution | None:
     """Optuna's form of a dimension; None for one that never varies. A choice is known by its labels."""
     match parameter.dimension:
@@ -218,7 +224,7 @@ def distribution(parameter: Parameter) -> BaseDistribution | None:
             raise TypeError(f"no distribution for a dimension of type {type(other).__name__}")
 
 
-class _quiet:  # noqa: N801  used as a verb
+class quiet:  # noqa: N801  used as a verb
     """Optuna without its log lines and its warnings about experimental arguments, for the length of the block."""
 
     def __enter__(self) -> None:

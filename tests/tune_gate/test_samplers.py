@@ -75,7 +75,7 @@ CONFIRM: Mapping[str, Any] = {
 def spec_of(kind: str, seed: int = 7, **changes: Any) -> StudySpec:
     space = FINITE if kind == "grid" else RICH
     trials = 8 if kind == "grid" else 20
-    startup = {"startup": 2, "explore": 0.1} if kind == "tpe" else {}
+    startup = {"startup": 2, "explore": 0.1} if kind.startswith("tpe") else {}
     if kind == "given":
         changes = {"confirm": CONFIRM, "scheduler": {"kind": "full"}, **changes}
     sampler = {"kind": kind, **startup}
@@ -137,7 +137,7 @@ histories = st.lists(st.tuples(st.sampled_from(FATES), st.floats(0.0, 1.0)), max
 
 
 def test_every_kind_that_a_spec_may_name_is_in_the_registry() -> None:
-    assert set(SAMPLERS) == {"tpe", "random", "grid", "given"}
+    assert set(SAMPLERS) == {"tpe", "tpe-rung", "random", "grid", "given"}
     assert all(spec_of(kind).sampler.kind == kind for kind in SAMPLERS)
 
 
@@ -204,7 +204,7 @@ def test_the_same_seed_gives_the_same_suggestions(kind: str) -> None:
         assert story(spec_of(kind, 8), fates) != story(spec_of(kind), fates)
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random"])
+@pytest.mark.parametrize("kind", ["tpe", "tpe-rung", "random"])
 def test_a_condition_is_met_both_ways(kind: str) -> None:
     """Children exist at some of the suggested points, and are absent at others: the tests above are not idle."""
     spec = spec_of(kind)
@@ -393,3 +393,24 @@ def test_tpe_waits_until_enough_trials_have_ended() -> None:
     spec = spec_of("tpe", sampler={"kind": "tpe", "startup": 3, "explore": 0.0})
     assert told(spec, story(spec, [("complete", 0.5)] * 2 + [("run", 0.5)] * 3)).suggest(6).source == "random"
     assert told(spec, story(spec, [("complete", 0.5)] * 3 + [("run", 0.5)] * 2)).suggest(6).source == "tpe"
+
+
+def test_tpe_rung_compares_values_of_the_highest_rung_with_enough_of_them() -> None:
+    spec = spec_of("tpe-rung", sampler={"kind": "tpe-rung", "startup": 3, "explore": 0.0})
+    sampler = build_sampler(spec)
+    for event in story(spec, [("stop", 0.5)] * 4 + [("complete", 0.9)] * 2):
+        sampler.apply(event)
+    rungs = sampler._then._rungs  # type: ignore[attr-defined]
+    assert {epoch: len(rung.told) for epoch, rung in rungs.items()} == {1: 6, 3: 6, 9: 2}
+    assert sampler.suggest(7).source == "tpe-rung"
+    values = [trial.value for trial in rungs[9].study.get_trials()]
+    assert values == pytest.approx([0.9, 0.9])
+    few = told(spec, story(spec, [("stop", 0.5)] * 2))
+    assert few.suggest(5).source == "random"
+
+
+def test_tpe_rung_takes_a_trial_that_diverged_for_bad_at_every_rung() -> None:
+    spec = spec_of("tpe-rung", sampler={"kind": "tpe-rung", "startup": 3, "explore": 0.0})
+    sampler = told(spec, story(spec, [("diverge", 0.0), ("stop", 0.5), ("complete", 0.9)]))
+    rungs = sampler._then._rungs  # type: ignore[attr-defined]
+    assert all(FLOOR in [trial.value for trial in rung.study.get_trials()] for rung in rungs.values())
