@@ -18,6 +18,7 @@ from trainables.errors import TrainableError
 from tune_gate import (
     cli_analysis,
     cli_audit,
+    cli_cluster,
     cli_confirm,
     cli_effects,
     cli_fork,
@@ -217,6 +218,7 @@ cli_analysis.register(app)
 cli_replay.register(app)
 cli_import.register(app)
 cli_effects.register(app)
+cli_cluster.register(app)
 
 
 def main() -> None:

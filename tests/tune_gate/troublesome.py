@@ -114,3 +114,9 @@ class StopsItsDriver(CurveTrainable):
             lock = json.loads((self._folder.parents[1] / "driver.lock").read_text())
             os.kill(lock["pid"], signal.SIGSTOP)
             time.sleep(60)
+
+
+class Crawls(CurveTrainable):
+    """Takes so long that a job's time may end before the search does."""
+
+    epoch_seconds = 1.0
