@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 HEADINGS = {
     "val_acc": "Validation accuracy (%)",
     "last_val_acc": "Last validation accuracy (%)",
+    "late_val_acc": "Late validation accuracy (%)",
+    "test_acc": "Test accuracy (%)",
+    "tied": "Tied with the best",
     "val_loss": "Validation loss",
     "lr": "Learning rate",
     "lr_gate": "Gate learning rate",
@@ -82,7 +85,9 @@ def _text(name: str, value: Any) -> str:
         return ""
     if name.endswith(_PERCENT) and _is_number(value):
         return f"{100.0 * value:.2f}" if name.endswith(_SMALL) else f"{100.0 * value:.1f}"
-    if isinstance(value, bool) or not _is_number(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not _is_number(value):
         return str(value)
     if isinstance(value, Integral):
         return str(value)

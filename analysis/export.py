@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,18 @@ def to_latex(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def to_html(table: pd.DataFrame) -> str:
+    """A `table` element in words and percent, escaped, for a page of one's own."""
+    shown = display_table(table)
+    header = "".join(f"<th>{escape(text)}</th>" for text in shown.headings)
+    sides = [' style="text-align:right"' if numeric else "" for numeric in shown.numeric]
+    rows = [
+        "".join(f"<td{side}>{escape(text)}</td>" for side, text in zip(sides, row, strict=True)) for row in shown.rows
+    ]
+    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
+    return f"<table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+
+
 def to_parquet(table: pd.DataFrame) -> bytes:
     """Apache Parquet, with the table's types; lists and mixed values as JSON text."""
     import pyarrow as pa  # noqa: PLC0415  only this format needs it
@@ -96,6 +109,7 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
         "yaml": Exporter(to_yaml, ".yaml"),
         "markdown": Exporter(to_markdown, ".md"),
         "latex": Exporter(to_latex, ".tex"),
+        "html": Exporter(to_html, ".html"),
         "parquet": Exporter(to_parquet, ".parquet"),
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -119,7 +120,8 @@ def write_optuna(study: Study, target: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         made = optuna.create_study(storage=open_storage(target), study_name=study.name, direction="maximize")
-        made.set_metric_names(["val_acc"])
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            made.set_metric_names(["val_acc"])
         made.set_user_attr("tune-gate", str(study.path))
         made.add_trials(trials)
     except optuna.exceptions.DuplicatedStudyError:

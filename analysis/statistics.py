@@ -54,6 +54,28 @@ def wilson_interval(
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
+def two_proportion_p(
+    first: ArrayLike, first_n: ArrayLike, second: ArrayLike, second_n: ArrayLike
+) -> NDArray[np.float64]:
+    """The two-sided p-value of the hypothesis that two fractions, of independent samples, have one expectation.
+
+    With p the fraction of both samples together, z = (p1 - p2) / √(p(1-p)(1/n1 + 1/n2)) is taken as normal; equal
+    fractions give 1. Source: A. Agresti (2013), Categorical data analysis, 3rd edition, section 3.1.
+
+    Args:
+        first, second: successes divided by trials, in [0, 1]; broadcast. NaN gives NaN.
+        first_n, second_n: numbers of trials; NaN or less than 1 gives NaN.
+    """
+    p1, n1, p2, n2 = (np.asarray(each, dtype=np.float64) for each in (first, first_n, second, second_n))
+    n1, n2 = (np.where(n >= 1.0, n, np.nan) for n in (n1, n2))
+    pooled = (p1 * n1 + p2 * n2) / (n1 + n2)
+    error = np.sqrt(np.clip(pooled * (1.0 - pooled), 0.0, None) * (1.0 / n1 + 1.0 / n2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(p1 == p2, 0.0 * error, np.abs(p1 - p2) / error)
+    p: NDArray[np.float64] = np.vectorize(math.erfc, otypes=[np.float64])(z / math.sqrt(2.0))
+    return p
+
+
 @dataclass(frozen=True, slots=True)
 class MeanInterval:
     """The mean of a sample, and how far it can be trusted. What a sample is too small for is NaN."""

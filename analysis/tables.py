@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.confirmed import confirmed_trials
 from analysis.errors import AnalysisError
+from analysis.names import unknown_name
+from analysis.report_lines import METRIC_PREFIX
+from analysis.scores import level_key
+from analysis.statistics import two_proportion_p
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -22,28 +28,52 @@ BEST_TABLE_COLUMNS: Mapping[str, str] = MappingProxyType(
         "val_acc": "validation accuracy at the best epoch, a fraction",
         "val_acc_low": "lower end of its 95 % Wilson interval",
         "val_acc_high": "upper end of its 95 % Wilson interval",
+        "tied": "whether the images cannot tell it from the winner; missing where their number is not recorded",
         "best_epoch": "the epoch with the highest validation accuracy (the earliest of equals)",
         "last_epoch": "the last epoch reported",
         "last_val_acc": "validation accuracy at the last epoch, a fraction",
+        "late_val_acc": "mean validation accuracy of the last 10 epochs (of all, where there are fewer), a fraction",
+        "test_acc": "mean test accuracy over the seeds of `confirm`, a fraction; missing where none was measured",
+        "test_acc_low": "lower end of its 95 % t interval over seeds; missing below 2 seeds",
+        "test_acc_high": "upper end of it",
         "ended": "why and where it ended, or running, or waiting",
         "epochs": "epochs trained, those included that had to be trained again",
         "hours": "hours of training and validation, redone epochs included",
     }
 )
 
+#: Epochs of which `late_val_acc` is the mean.
+LATE_EPOCHS = 10
+
 _LAST = frozenset({"diverged", "failed"})
 
+_TIE_P = 0.05
 
-def best_table(study: Study, top: int | None = None) -> pd.DataFrame:
+
+def best_table(study: Study, top: int | None = None, by: str | None = None) -> pd.DataFrame:
     """The trials that reported, best first; the `top` first ones where `top` is given.
 
     Ranked by validation accuracy at the best epoch, ties by the earlier best epoch and then by the number;
     diverged and failed trials come after all others. Columns: `BEST_TABLE_COLUMNS` and the searched settings.
     A trial that ASHA stopped had fewer epochs than others: compare with `last_epoch` in view.
 
+    `tied` follows one rule: a trial cannot be told from the winner where the two-sided test of two proportions, with
+    pooled variance, gives p >= 0.05 for their accuracies on so many images. It takes the two samples of images as
+    independent; they are the same images, on which two models err alike, so the rule rather ties too many than too
+    few. Neither the noise of training nor the choice of the best epoch is in it; see `analysis.noise`.
+
+    Args:
+        study: any study.
+        top: how many trials, in each group.
+        by: a searched setting; then every value of it has its own ranks, winner and ties, the group with the best
+            winner first.
+
     Raises:
+        UnknownName: `by` is no searched setting.
         AnalysisError: `top` is less than 1; and as `analysis.log.read_log`.
     """
+    if by is not None and by not in study.spec.space:
+        raise unknown_name("setting", by, study.spec.space)
     if top is not None and top < 1:
         raise AnalysisError(f"a table of at least 1 trial is wanted, not of {top}")
     trials = study.trials
@@ -51,16 +81,82 @@ def best_table(study: Study, top: int | None = None) -> pd.DataFrame:
         trials[trials["best_epoch"].notna()]
         .assign(_last=lambda frame: frame["state"].isin(_LAST))
         .sort_values(["_last", "val_acc", "best_epoch", "trial"], ascending=[True, False, True, True])
-        .head(len(trials) if top is None else top)
         .reset_index(drop=True)
     )
-    columns: dict[str, Any] = {"rank": np.arange(1, len(ranked) + 1), "trial": ranked["trial"]}
+    groups = _groups(ranked, by)
+    ranks = groups.groupby(groups).cumcount() + 1
+    ranked = ranked.assign(_rank=ranks, _tied=_tied(study, ranked, groups))
+    # stable: groups in the order of their winners, and within each the order above
+    ranked = ranked.iloc[groups.argsort(kind="stable")]
+    if top is not None:
+        ranked = ranked[ranked["_rank"] <= top]
+    return _table(study, ranked.reset_index(drop=True))
+
+
+def _table(study: Study, ranked: pd.DataFrame) -> pd.DataFrame:
+    columns: dict[str, Any] = {"rank": ranked["_rank"].astype("int64"), "trial": ranked["trial"]}
     columns |= {name: ranked[name] for name in study.spec.space}
-    columns |= {name: ranked[name] for name in ("val_acc", "val_acc_low", "val_acc_high", "best_epoch")}
+    columns |= {name: ranked[name] for name in ("val_acc", "val_acc_low", "val_acc_high")}
+    columns |= {"tied": ranked["_tied"], "best_epoch": ranked["best_epoch"]}
     columns |= {"last_epoch": ranked["epochs"], "last_val_acc": ranked["last_val_acc"]}
+    columns |= {"late_val_acc": _late(study, ranked), **_test(study, ranked)}
     columns |= {"ended": _ended(ranked)}
     columns |= {"epochs": ranked["epochs"] + ranked["redone_epochs"], "hours": ranked["hours"]}
     return pd.DataFrame(columns).astype({"best_epoch": "int64"})
+
+
+def _groups(ranked: pd.DataFrame, by: str | None) -> pd.Series[int]:
+    """The number of each trial's group, in the order of the groups' winners; all 0 without one."""
+    if by is None:
+        return pd.Series(0, index=ranked.index)
+    numbers: dict[object, int] = {}
+    keys = [level_key(value) for value in ranked[by].tolist()]
+    return pd.Series([numbers.setdefault(key, len(numbers)) for key in keys], index=ranked.index, dtype="int64")
+
+
+def _tied(study: Study, ranked: pd.DataFrame, groups: pd.Series[int]) -> pd.Series[Any]:
+    images = _images(study).reindex(ranked["trial"]).to_numpy(dtype=np.float64)
+    accuracy = ranked["val_acc"].to_numpy(dtype=np.float64)
+    first = (~groups.duplicated()).to_numpy()
+    winner = np.flatnonzero(first)[groups.to_numpy(dtype=np.int64)] if len(ranked) else np.zeros(0, dtype=np.int64)
+    p = two_proportion_p(accuracy[winner], images[winner], accuracy, images)
+    good = ~ranked["_last"].to_numpy(dtype=np.bool_)
+    tied = pd.array((p >= _TIE_P) & good & good[winner], dtype="boolean")
+    tied[np.isnan(p)] = pd.NA
+    return pd.Series(tied, index=ranked.index)
+
+
+def _images(study: Study) -> pd.Series[float]:
+    """Validation images of each trial."""
+    reports = study.columns.reports
+    name = METRIC_PREFIX + "val_images"
+    if name not in reports:
+        return pd.Series(dtype="float64")
+    return reports.drop_duplicates("trial", keep="last").set_index("trial")[name]
+
+
+def _late(study: Study, ranked: pd.DataFrame) -> pd.Series[float]:
+    reports = study.columns.reports
+    name = METRIC_PREFIX + "val_acc"
+    if name not in reports:
+        return pd.Series(np.nan, index=ranked.index)
+    # reports stand by trial and epoch, so the last ones of a trial are those that so many later ones do not follow
+    trial = reports["trial"].to_numpy()
+    late = np.ones(len(trial), dtype=np.bool_)
+    late[:-LATE_EPOCHS] = trial[:-LATE_EPOCHS] != trial[LATE_EPOCHS:]
+    means = reports.loc[late, name].groupby(reports["trial"][late]).mean()
+    return means.reindex(ranked["trial"]).set_axis(ranked.index)
+
+
+def _test(study: Study, ranked: pd.DataFrame) -> dict[str, pd.Series[float]]:
+    confirmed = confirmed_trials(study)
+    found = [confirmed.get(trial) for trial in ranked["trial"].tolist()]
+    columns = {
+        "test_acc": [each.test_acc if each else math.nan for each in found],
+        "test_acc_low": [each.low if each else math.nan for each in found],
+        "test_acc_high": [each.high if each else math.nan for each in found],
+    }
+    return {name: pd.Series(values, index=ranked.index, dtype="float64") for name, values in columns.items()}
 
 
 def best_trial(study: Study) -> int:

@@ -189,24 +189,31 @@ def spaces(name: Annotated[str | None, typer.Argument(help="Show one space in fu
 @app.command()
 def export(
     directory: StudyDir,
-    fmt: Annotated[str, typer.Option("--format", "-f", help="csv, json, yaml, markdown, latex or parquet.")] = "csv",
+    fmt: Annotated[
+        str, typer.Option("--format", "-f", help="csv, json, yaml, markdown, latex, html or parquet; optuna.")
+    ] = "csv",
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best K trials.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of standard output.")] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="SETTING", help="Rank each value of it apart.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="A file, not standard output; with optuna, a journal or URL.")
+    ] = None,
     config_of: Annotated[
         str | None, typer.Option("--config-of", metavar="best|TRIAL", help="Instead: one trial's settings as YAML.")
     ] = None,
 ) -> None:
-    """Write the best-config table, or the configuration of one trial."""
+    """Write the best-config table, the configuration of one trial, or the whole study for Optuna."""
     from analysis.configs import config_yaml  # noqa: PLC0415
     from analysis.export import export_table  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
     from analysis.tables import best_table  # noqa: PLC0415
 
-    opened = open_study(directory)
-    if config_of is not None:
-        _write(config_yaml(opened, _trial_number(config_of)), output)
+    opened, file = open_study(directory), None if output is None else Path(output)
+    if fmt == "optuna":
+        _export_to_optuna(opened, output)
+    elif config_of is not None:
+        _write(config_yaml(opened, _trial_number(config_of)), file)
     else:
-        _write(export_table(best_table(opened, top), fmt), output)
+        _write(export_table(best_table(opened, top, by), fmt), file)
 
 
 cli_train.register(app)
@@ -260,6 +267,15 @@ def _trial_number(text: str) -> Any:
     if not text.isdecimal():
         raise Misuse(f"--config-of {text!r} is neither 'best' nor the number of a trial")
     return int(text)
+
+
+def _export_to_optuna(study: Any, output: str | None) -> None:
+    from analysis.optuna_form import write_optuna  # noqa: PLC0415  optuna is slow to import
+
+    if output is None:
+        raise Misuse("--format optuna wants --output: sqlite:///study.db, or the path of a journal file")
+    write_optuna(study, output)
+    print(f"wrote {output}; look at it with: optuna-dashboard {output}")  # noqa: T201
 
 
 def _write(content: bytes | str, output: Path | None) -> None:

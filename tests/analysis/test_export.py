@@ -60,7 +60,7 @@ def test_data_formats_round_trip(fmt, table):
 
 
 def test_all_formats_have_a_reader_here_or_are_for_people():
-    assert set(EXPORTERS) == {*READERS, "markdown", "latex"}
+    assert set(EXPORTERS) == {*READERS, "markdown", "latex", "html"}
     assert len({exporter.suffix for exporter in EXPORTERS.values()}) == len(EXPORTERS)
 
 
@@ -70,6 +70,13 @@ def test_markdown(table):
     assert lines[1].startswith("| ---: | ---: | ---: | :--- | ---: | ---: |")
     assert "| 90.0 [87.1, 92.3] |" in lines[2]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_html(table, nasty):
+    text = str(export_table(table, "html"))
+    assert text.count("<tr>") == len(table) + 1
+    assert '<td style="text-align:right">90.0 [87.1, 92.3]</td>' in text
+    assert "*&lt;&quot;&gt;" in str(export_table(nasty, "html"))
 
 
 def test_latex(table, nasty):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import AnalysisError, wilson_interval
-from analysis.statistics import EXACT_FLIPS, mean_interval, sign_flip_p
+from analysis.statistics import EXACT_FLIPS, mean_interval, sign_flip_p, two_proportion_p
 
 
 # Newcombe (1998), Two-sided confidence intervals for the single proportion, table I, method 3
@@ -84,3 +84,11 @@ def test_many_differences_are_sampled_and_repeat_with_the_seed():
     assert sign_flip_p([*exact, 0.0], seed=3) == sign_flip_p([*exact, 0.0], seed=3)
     assert math.isnan(sign_flip_p([]))
     assert sign_flip_p([0.0, 0.0]) == 1.0
+
+
+def test_two_proportions():
+    images = [100, 5000, float("nan"), 100], [100, 5000, 100, 50]
+    p = two_proportion_p([0.5, 0.94, 0.5, 1.0], images[0], [0.5, 0.93, 0.4, 1.0], images[1])
+    assert p[[0, 3]].tolist() == [1.0, 1.0]
+    assert p[1] == pytest.approx(math.erfc(0.01 / math.sqrt(2 * 0.935 * 0.065 / 5000) / math.sqrt(2)))
+    assert math.isnan(p[2])

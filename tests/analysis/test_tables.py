@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import BEST_TABLE_COLUMNS, AnalysisError, best_table, best_trial, open_study
+from analysis import BEST_TABLE_COLUMNS, AnalysisError, UnknownName, best_table, best_trial, open_study
+from analysis.events import EpochReported, TrialSuggested
 
 
 def test_ranks(study):
@@ -40,3 +41,31 @@ def test_a_study_without_reports_has_an_empty_table_and_no_best_trial(write_stud
     assert len(best_table(study)) == 0
     with pytest.raises(AnalysisError, match="no best trial"):
         best_trial(study)
+
+
+def test_ties_late_means_and_test(study):
+    table = best_table(study).set_index("trial")
+    assert table["tied"].tolist() == [True, True, False, False, False, False]  # 0.95 of a diverged trial ties nobody
+    assert table.loc[1, "late_val_acc"] == pytest.approx(0.5)
+    assert table.loc[2, "late_val_acc"] == pytest.approx(0.35)
+    assert table["test_acc"].isna().all()
+
+
+def test_grouped_by_a_setting(study):
+    table = best_table(study, top=2, by="gate")
+    assert table["gate"].tolist() == ["entropy", "entropy", "none"]
+    assert table["trial"].tolist() == [1, 5, 6]
+    assert table["rank"].tolist() == [1, 2, 1]
+    assert table["tied"].tolist() == [True, False, True]
+    with pytest.raises(UnknownName, match="did you mean 'gate'"):
+        best_table(study, by="gates")
+    with pytest.raises(UnknownName):
+        best_table(study, by="state")
+
+
+def test_without_the_number_of_images_nothing_is_tied_or_untied(write_study, encode):
+    log = [
+        TrialSuggested(1.0, 1, {"lr": 0.1}, 1, "random"),
+        EpochReported(2.0, 1, 1, 1, {"val_acc": 0.5}, "complete"),
+    ]
+    assert best_table(open_study(write_study(encode(log))))["tied"].isna().all()
