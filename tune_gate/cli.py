@@ -43,7 +43,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 
-StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study, e.g. scheduler.kind=full."),
@@ -58,7 +58,7 @@ Cluster = Annotated[
 @app.command()
 def launch(
     study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Without it: the embedded demo.")] = None,
-    directory: Annotated[Path | None, typer.Option("--dir", help="The study's folder; new or empty.")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="The study's folder or URL; new or empty.")] = None,
     changes: Changes = None,
     cluster: Cluster = None,
     history: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 

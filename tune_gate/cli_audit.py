@@ -10,7 +10,7 @@ import typer
 from analysis.copies import quoted
 from tune_gate.display import stdout_console
 
-StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
 
 FAILURE = 1
 

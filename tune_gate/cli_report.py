@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Configurations that a terminal shows; the JSON has all.
 _MOST_SAME = 20
 
-StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
 
 
 def report(

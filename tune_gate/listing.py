@@ -8,11 +8,11 @@ import yaml
 from rich.table import Table
 
 from analysis.errors import AnalysisError
-from analysis.study import list_studies
 from search_spaces import SPACES, named_space, space_to_mapping
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.lock import current_holder
 from tune_gate.progress import ProgressReader
+from tune_gate.storage import studies_at
 
 
 def studies_view(root: Path) -> Table:
@@ -21,7 +21,7 @@ def studies_view(root: Path) -> Table:
     Raises:
         Misuse: there is none.
     """
-    studies = list_studies(root)
+    studies = studies_at(root)
     if not studies:
         raise Misuse(f"no studies below {root}")
     table = Table(box=None, header_style="bold", pad_edge=False)

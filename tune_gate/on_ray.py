@@ -138,6 +138,10 @@ class _Bridge:
         self._looked = -math.inf
         self._capacity = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its tuner to a file that nobody will read, and the log's writer is not to be copied."""
+        return {}
+
     def guard(self, act: Callable[[], Any], otherwise: Any) -> Any:
         """The result of `act`. Its error is kept, since Tune would wrap it, and the search ends."""
         if self.broken is not None:

@@ -15,6 +15,9 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from analysis.copies import origin_of
+from analysis.errors import StoreError
+from analysis.objects import open_store
 from analysis.study import STUDY_FILE
 from trainables.errors import TrainableError
 from tune_gate.errors import Misuse
@@ -107,7 +110,7 @@ def check_nodes(nodes: Iterable[Node], spec: StudySpec, study: Path) -> None:
             node.name,
             look.options(
                 name="tune-gate preflight", scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
-            ).remote(spec, settings, study.resolve()),
+            ).remote(spec, settings, study.resolve(), origin_of(study)),
         )
         for node in nodes
         if node.id != own_node() and node.room(spec.resources)
@@ -119,12 +122,20 @@ def check_nodes(nodes: Iterable[Node], spec: StudySpec, study: Path) -> None:
         raise Misuse(f"{'; '.join(problems)} (nothing was trained; mend the node or take it out of the cluster)")
 
 
-def unfit_for(spec: StudySpec, settings: dict[str, Any], study: Path) -> str:
-    """Why this node cannot run trials of the study; empty where it can. Runs there."""
-    if not (study / STUDY_FILE).exists():
+def unfit_for(spec: StudySpec, settings: dict[str, Any], study: Path, origin: str | None = None) -> str:
+    """Why this node cannot run trials of the study; empty where it can. Runs there.
+
+    Of a study in an object store, `origin`, the node need not see the driver's copy; it keeps its own scratch there.
+    """
+    if origin is None and not (study / STUDY_FILE).exists():
         return f"it does not see the study's folder {study}; choose storage that all nodes share"
     try:
+        if origin is not None:
+            open_store(origin)
+            study.mkdir(parents=True, exist_ok=True)
         _try_to_write(study)
+    except StoreError as error:
+        return str(error)
     except OSError as error:
         return f"it cannot write to {study}: {error.strerror}"
     module, _, name = spec.trainable.partition(":")

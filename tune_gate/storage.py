@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.copies import origin_of
 from analysis.objects import ObjectStore, is_url, open_store, store_url
+from analysis.study import STUDY_FILE, list_studies
 from tune_gate.errors import Misuse, StudyExists
 from tune_gate.lock import current_holder, hold_here
 from tune_gate.study_dir import DRIVER_LOG, STOP_REQUEST, checkpoint_folder
@@ -59,7 +61,7 @@ def folder_for_new(place: str | Path) -> Path:
     if not is_url(place):
         return Path(place)
     store = open_store(place)
-    if store.read("study.json") is not None:
+    if store.read(STUDY_FILE) is not None:
         raise StudyExists(f"{store.url} already holds a study; `tune-gate resume '{store.url}'` goes on with it")
     if store.objects():
         raise StudyExists(f"{store.url} is not empty, and nothing is written over; choose another --dir")
@@ -81,6 +83,16 @@ def discard(study: Path) -> None:
     if store is not None:
         store.delete(entry.key for entry in store.objects())
     shutil.rmtree(study)
+
+
+def studies_at(root: Path) -> list[Path]:
+    """The studies at or below `root`, a folder or a URL, sorted; those of a URL as URLs."""
+    if not is_url(root):
+        return list_studies(root)
+    store = open_store(root)
+    found = [entry.key for entry in store.objects() if f"/{entry.key}".endswith(f"/{STUDY_FILE}")]
+    folders = (store.url.within(key).removesuffix(f"/{STUDY_FILE}") for key in found)
+    return [Path(str(replace(store.url, path=folder))) for folder in folders]
 
 
 def store_of(study: Path) -> ObjectStore | None:
