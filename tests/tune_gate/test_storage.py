@@ -11,23 +11,29 @@ from typing import Any
 
 import pytest
 
-from analysis.events import EpochReported, TrialSuggested, Warned
+from analysis.events import EpochReported, TrialInherited, TrialSuggested, Warned
 from analysis.log import LOG_FILE, read_log
 from analysis.objects import open_store
 from analysis.segments import list_segments, read_segments
 from analysis.study import open_study
 from tests.tune_gate.s3_server import credentials, s3_server
 from tests.tune_gate.test_search import Cluster, Killed
+from trainables.work import WorkOrder
+from tune_gate.api import confirm
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.cli import main
 from tune_gate.control import request_stop
+from tune_gate.doctor import diagnose
+from tune_gate.doctor_store import check_store
 from tune_gate.errors import LogWriteError, Misuse, StudyExists, StudyLocked
+from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.lock import current_holder, hold
+from tune_gate.mirrored_trainable import mirrored
 from tune_gate.progress import ProgressReader
 from tune_gate.recorder import Recorder
 from tune_gate.repair import repair_study
 from tune_gate.spec import study_spec
-from tune_gate.storage import check_out, drop_checkpoints, folder_for_new, publish_new
+from tune_gate.storage import check_out, drop_checkpoints, folder_for_new, name_of, publish_new
 from tune_gate.store_lock import LOCK_KEY
 from tune_gate.study_dir import STOP_REQUEST, create_study
 from tune_gate.verify import verify_study
@@ -378,3 +384,92 @@ def test_no_credentials_are_written_down(s3: str, tmp_path: Path, monkeypatch: p
     assert not any(hidden.encode() in path.read_bytes() for path in files)
     store = open_store(url)
     assert not any(hidden.encode() in (store.read(entry.key) or b"") for entry in store.objects())
+
+
+def test_studies_in_a_store_are_listed(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    run(make(url))
+    command_line(["ls", f"file://{tmp_path}/bucket"], 0)
+    assert "6/6" in capsys.readouterr().out
+
+
+def test_a_fork_of_a_study_in_a_store_inherits_from_it_there(url: str, tmp_path: Path) -> None:
+    run(make(url))
+    new = f"file://{tmp_path}/bucket/new"
+    spec = study_spec(forked_settings(Path(url), name_of(new)))
+    study = folder_for_new(new)
+    create_study(spec, study, first_events(inherit(spec, [Path(url)])))
+    publish_new(study)
+    another_machine(tmp_path)
+    opened = open_study(new)
+    inherited = [event for event in opened.events if isinstance(event, TrialInherited)]
+    assert opened.name == "new"
+    assert [event.study for event in inherited] == [url] * len(inherited)
+    assert len(inherited) == 6
+    run(check_out(new))
+    assert open_study(new).events[:6] == inherited
+    assert verify_study(Path(new)).differences == ()
+
+
+def test_what_only_a_folder_can_hold_is_refused(url: str) -> None:
+    with pytest.raises(Misuse, match="lies in a folder of this machine, not in an object store"):
+        confirm(url)
+
+
+def test_the_doctor_tries_a_store(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = check_store(url, tmp_path)
+    assert (finding.verdict, finding.message) == ("ok", f"objects can be put, read, listed and deleted in {url}")
+    assert open_store(url).objects() == []
+    monkeypatch.setattr("tune_gate.doctor_store.DRIFT_SECONDS", -1.0)
+    assert check_store(url, tmp_path).verdict == "warn"
+    assert check_store("s3://me:secret@bucket/x", tmp_path).verdict == "FAIL"
+    monkeypatch.setattr("tune_gate.doctor.CHECKS", {})
+    assert list(diagnose(Path(url))) == ["object store"]
+
+
+class Trainer:
+    """A trainable without Ray: each step leaves a file, and keeps two."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.folder = Path(config["folder"])
+        self.epoch = max((int(path.name) for path in self.folder.iterdir()), default=0)
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        (self.folder / str(self.epoch)).write_text("state")
+        (self.folder / str(self.epoch - 2)).unlink(missing_ok=True)
+        return {"epoch": self.epoch}
+
+    def cleanup(self) -> None:
+        """Nothing."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+
+def order(tmp_path: Path, node: str, trial: int = 1, attempt: int = 1) -> dict[str, Any]:
+    return WorkOrder(trial, attempt, {}, 0, str(tmp_path / node / f"trials/000{trial}"), 1, 2, 1.0, 0.0).to_dict()
+
+
+def test_a_trial_goes_on_upon_another_node_from_the_store(url: str, bucket: Path, tmp_path: Path) -> None:
+    trainable = mirrored(Trainer, url)
+    first = trainable()
+    first.setup(order(tmp_path, "node 1"))
+    results = [first.step() for _ in range(3)]
+    assert [result["superseded"] for result in results] == [[], [], ["trials/0001/1"]]
+    assert sorted(path.name for path in (bucket / "trials/0001").iterdir()) == ["1", "2", "3"]  # the driver deletes
+    open_store(url).delete(results[-1]["superseded"])
+
+    second = trainable()
+    second.setup(order(tmp_path, "node 2", attempt=2))
+    assert second.step()["epoch"] == 4
+    (tmp_path / "node 1/trials/0001/9").write_text("never reported: its worker died before")
+    again = trainable()
+    again.setup(order(tmp_path, "node 1", attempt=3))
+    assert again.step()["epoch"] == 5
+    assert again.reset_config(order(tmp_path, "node 1", trial=2))
+    assert not (tmp_path / "node 1/trials/0001").exists()  # scratch: the store has it
+    assert again.step()["epoch"] == 1
