@@ -174,7 +174,10 @@ def _settles(curves: _Curves, full: int) -> int | None:
     grid = sorted({int(epoch) for epoch in np.linspace(1, max(1, full - 1), min(_GRID, max(1, full - 1)))})
     settled = None
     for epoch in reversed(grid):
-        if len(curves.final) < FEWEST or not curves.rung(epoch).sees:
+        rung = curves.rung(epoch)
+        if rung.n < FEWEST:  # nothing can be said here: trials of an imported study may be of different length
+            continue
+        if not rung.sees:
             break
         settled = epoch
     return settled

@@ -51,6 +51,8 @@ def draw(chart: Chart) -> go.Figure:
 def _add_panel(figure: go.Figure, panel: Panel, row: int, col: int) -> None:
     for mark in panel.marks:
         figure.add_trace(_trace(mark), row=row, col=col)
+        if isinstance(mark, Lines) and mark.opacity < 1.0 and mark.in_legend:
+            figure.add_trace(_legend_line(mark), row=row, col=col)
     figure.update_xaxes(**_axis(panel.x), row=row, col=col)
     figure.update_yaxes(**_axis(panel.y), row=row, col=col)
     if any(isinstance(mark, Bars) for mark in panel.marks):
@@ -83,9 +85,18 @@ def _lines(mark: Lines) -> Any:
     shape = "hv" if mark.steps else "linear"
     return kind(
         x=_compact(mark.x), y=_compact(mark.y), mode="lines", name=mark.name, opacity=mark.opacity,
-        line={"color": mark.colour, "width": mark.width, "shape": shape}, showlegend=mark.in_legend,
+        line={"color": mark.colour, "width": mark.width, "shape": shape}, legendgroup=mark.name,
+        showlegend=mark.in_legend and mark.opacity == 1.0,
         hoverinfo="skip" if np.isnan(mark.x).any() else None,
     )  # fmt: skip
+
+
+def _legend_line(mark: Lines) -> Any:
+    """An entry of the legend in full colour, for lines that are drawn faint."""
+    import plotly.graph_objects as go  # noqa: PLC0415
+
+    line = {"color": mark.colour, "width": 2.5}
+    return go.Scatter(x=[None], y=[None], mode="lines", name=mark.name, legendgroup=mark.name, line=line)
 
 
 def _points(mark: Points) -> Any:

@@ -33,6 +33,7 @@ _GRID = 40  # cells of a contour, each way
 _BANDWIDTH = 0.12  # of the kernel, in parts of a setting's range
 _MOST_SLICES = 12
 _MOST_LEVELS = 20  # of a setting that is no number
+_FEW = 4  # a number with so few values is shown by place, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def contour(study: Study) -> Chart:
     epoch, table, scales = _table(study)
     numeric = [scale for scale in scales if not scale.ticks]
     if len(numeric) < 2:
-        raise NothingToShow("fewer than two numeric settings vary")
+        raise NothingToShow(f"fewer than two settings are numbers with more than {_FEW} values")
     y = table["value"].to_numpy()
     first, second = sorted(numeric, key=lambda scale: -_strength(scale, y))[:2]
     both = ~(np.isnan(first.values) | np.isnan(second.values))
@@ -133,11 +134,13 @@ def _words(epoch: int, table: pd.DataFrame) -> str:
 def _scale(name: str, column: pd.Series[Any]) -> Scale:
     if column.dtype.kind in "fiu" or str(column.dtype) in ("Int64", "Float64"):
         values: Numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        known = values[~np.isnan(values)]
-        log = bool(len(known)) and known.min() > 0.0 and known.max() / known.min() >= 50.0
-        return Scale(name, values, log, ())
-    texts = column.map(str, na_action="ignore")
-    levels = sorted(texts.dropna().unique())[:_MOST_LEVELS]
+        known = np.unique(values[~np.isnan(values)])
+        if len(known) > _FEW:
+            return Scale(name, values, bool(known[0] > 0.0 and known[-1] / known[0] >= 50.0), ())
+        texts, levels = column.map(lambda value: f"{value:.4g}", na_action="ignore"), [f"{each:.4g}" for each in known]
+    else:
+        texts = column.map(str, na_action="ignore")
+        levels = sorted(texts.dropna().unique())[:_MOST_LEVELS]
     places = texts.map({level: place for place, level in enumerate(levels)}).astype("float64")
     ticks = tuple((float(place), level) for place, level in enumerate(levels))
     return Scale(name, np.asarray(places, dtype=np.float64), log=False, ticks=ticks)

@@ -108,6 +108,16 @@ def test_epochs_agree_with_the_table_of_trials(study: Study) -> None:
     assert result.trials["state"].tolist() == study.trials["state"].tolist()
 
 
+def test_of_an_imported_study_nothing_is_idle(tmp_path: Path) -> None:
+    study = folded(tmp_path, timed_events())
+    file = study.path / "study.json"
+    imported = {"source": "csv:runs.csv", "runs": ["a", "b"]}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "imported": imported}))
+    result = ledger(open_study(study.path))
+    assert result.totals["idle"] == 0.0
+    assert result.allocated * HOUR == pytest.approx(60.0 + 27.0 + 60.0)
+
+
 def test_a_study_without_events(write_study: Callable[..., Path]) -> None:
     result = ledger(open_study(write_study(b"")))
     assert result.allocated == 0.0

@@ -56,6 +56,11 @@ def test_noise_alone_is_no_ground_to_stop(tmp_path: Path) -> None:
     assert "scheduler.kind=full" in safety.advice
 
 
+def test_epochs_that_few_trials_reached_say_nothing(tmp_path: Path) -> None:
+    curves = [*crossing(20, settles=5), [0.5 + 0.001 * epoch for epoch in range(60)]]
+    assert early_stopping_safety(write_curves(tmp_path / "s", curves)).settles in (5, 6)
+
+
 def test_few_trials_give_no_advice(study: Study) -> None:
     safety = early_stopping_safety(study)
     assert safety.own_rungs

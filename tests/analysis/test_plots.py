@@ -84,6 +84,14 @@ def test_a_contour_is_blank_where_no_trial_is_near(search: Study) -> None:
     assert 15.0 < known.min() < known.max() < 45.0
 
 
+def test_numbers_of_few_values_are_shown_by_place_and_make_no_contour(tmp_path: Path) -> None:
+    points = [{"lr": (0.01, 0.1)[trial % 2], "gate": "none"} for trial in range(8)]
+    few = write_curves(tmp_path / "few", noisy_curves(8, 9, seed=5), points)
+    assert panel(few, "slices").x.ticks == ((0.0, "0.01"), (1.0, "0.1"))
+    with pytest.raises(NothingToShow, match="fewer than two settings"):
+        chart(few, "contour")
+
+
 def test_parallel_coordinates_show_an_inactive_setting_below_the_others(search: Study) -> None:
     (found,) = chart(search, "parallel").panels
     assert isinstance(found, ParallelPanel)
