@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from analysis.events import EpochReported, Event, TrialInherited, TrialSuggested
 from search_spaces import Choice
+from tune_gate.parzen import Observations
 from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
 from tune_gate.schedulers import FLOOR
 from tune_gate.spec import StudySpec
@@ -45,7 +47,9 @@ class RungTpeSampler:
         if rung is None or generator.random() < self._explore:
             return self._uniform.suggest(trial)
         sampler_seed = derived_seed(self._seed, "tpe-rung", trial)
-        return Suggestion(draw_point(self._space, self._distributions, rung.study, sampler_seed), "tpe-rung")
+        return Suggestion(
+            draw_point(self._space, self._distributions, rung.study, rung.observations, sampler_seed), "tpe-rung"
+        )
 
     def apply(self, event: Event) -> None:
         """Take one event of the log in."""
@@ -89,7 +93,7 @@ class RungTpeSampler:
 
     def _rung(self, milestone: int) -> _Rung:
         if milestone not in self._rungs:
-            self._rungs[milestone] = _Rung()
+            self._rungs[milestone] = _Rung(self._distributions)
             for trial in self._diverged:
                 self._tell(self._rungs[milestone], trial, FLOOR)
         return self._rungs[milestone]
@@ -101,10 +105,8 @@ class RungTpeSampler:
         settings = self._settings[trial]
         known = {name: wanted for name in settings if (wanted := self._distributions.get(name)) is not None}
         point = {name: self._external(name, settings[name]) for name in known}
-        with quiet():
-            rung.study.add_trial(
-                create_trial(state=TrialState.COMPLETE, params=point, distributions=known, value=value)
-            )
+        rung.study.add_trial(create_trial(state=TrialState.COMPLETE, params=point, distributions=known, value=value))
+        rung.observations.add(point)
 
     def _external(self, name: str, value: Any) -> Any:
         dimension = next(p.dimension for p in self._space.parameters if p.name == name)
@@ -114,7 +116,8 @@ class RungTpeSampler:
 class _Rung:
     """What Optuna is told of one rung."""
 
-    def __init__(self) -> None:
+    def __init__(self, distributions: Mapping[str, BaseDistribution | None]) -> None:
         with quiet():
             self.study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
+        self.observations = Observations(distributions)
         self.told: set[int] = set()  # trials

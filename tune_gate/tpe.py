@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -15,10 +16,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from analysis.events import BudgetExtended, EpochReported, Event, TrialFailed, TrialInherited, TrialSuggested
 from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter, SearchSpace
+from tune_gate.parzen import Observations, divide, draw
 from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
 from tune_gate.schedulers import FLOOR
 from tune_gate.spec import StudySpec
@@ -51,6 +53,7 @@ class TpeSampler:
         with quiet():
             self._study = optuna.create_study(storage=self._storage, study_name=_NAME, direction="maximize")
         self._study_id = self._storage.get_study_id_from_name(_NAME)
+        self._observations = Observations(self._distributions)
         self._ids: dict[int, int] = {}  # our trial -> Optuna's id
         self._at_rungs: dict[int, dict[int, float]] = {}  # of trials that may go on: milestone -> value
         self._paused: set[int] = set()  # trials told as pruned that may go on
@@ -63,7 +66,7 @@ class TpeSampler:
         if self._told < settings.startup_trials(self._spec.trials) or generator.random() < settings.explore:
             return self._uniform.suggest(trial)
         seed = derived_seed(self._spec.seed, "tpe", trial)
-        return Suggestion(draw_point(self._space, self._distributions, self._study, seed), "tpe")
+        return Suggestion(draw_point(self._space, self._distributions, self._study, self._observations, seed), "tpe")
 
     def apply(self, event: Event) -> None:
         """Take one event of the log in."""
@@ -98,10 +101,9 @@ class TpeSampler:
     def _add(self, trial: int, settings: Mapping[str, Any]) -> None:
         known = {name: wanted for name in settings if (wanted := self._distributions.get(name)) is not None}
         values = {name: self._external(name, settings[name]) for name in known}
-        number = len(self._ids)
-        with quiet():
-            self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=known))
-        self._ids[trial] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        running = create_trial(state=TrialState.RUNNING, params=values, distributions=known)
+        self._ids[trial] = self._storage.create_new_trial(self._study_id, template_trial=running)
+        self._observations.add(values)
 
     def _inherit(self, event: TrialInherited) -> None:
         """Take in a trial of another study, under a number that no trial of ours has.
@@ -173,36 +175,27 @@ class _Storage(optuna.storages.InMemoryStorage):
 
 
 def draw_point(
-    space: SearchSpace, distributions: Mapping[str, BaseDistribution | None], study: optuna.Study, seed: int
+    space: SearchSpace,
+    distributions: Mapping[str, BaseDistribution | None],
+    study: optuna.Study,
+    observations: Observations,
+    seed: int,
 ) -> Mapping[str, Any]:
     """A point of `space` that TPE draws with `seed` from the trials of `study`; adds none to it.
 
-    `distributions` are those of the parameters, by name.
+    `distributions` are those of the parameters, by name; `observations`, the settings of the study's trials.
     """
-    with quiet():
-        sampler = optuna.samplers.TPESampler(n_startup_trials=0, multivariate=False, constant_liar=True, seed=seed)
-        candidate = FrozenTrial(
-            number=len(study.get_trials(deepcopy=False)),
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=None,
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-            trial_id=-1,
-        )
+    better, others = divide(study.get_trials(deepcopy=False))
+    rng = np.random.RandomState(seed)
 
-        def choose(parameter: Parameter) -> Any:
-            wanted = distributions[parameter.name]
-            if wanted is None:
-                return parameter.dimension.corners()[0]
-            drawn = sampler.sample_independent(study, candidate, parameter.name, wanted)
-            return parameter.dimension.value_of(drawn) if isinstance(parameter.dimension, Choice) else drawn
+    def choose(parameter: Parameter) -> Any:
+        name, wanted = parameter.name, distributions[parameter.name]
+        if wanted is None:
+            return parameter.dimension.corners()[0]
+        drawn = draw(wanted, observations.of(name, better), observations.of(name, others), rng)
+        return parameter.dimension.value_of(drawn) if isinstance(parameter.dimension, Choice) else drawn
 
-        return space.suggest(choose)
+    return space.suggest(choose)
 
 
 def distribution(parameter: Parameter) -> BaseDistribution | None:
