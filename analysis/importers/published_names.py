@@ -4,8 +4,9 @@
     runs_c{10|100}_resnet_gate_classifier{depth}_{sc|bi}it{m}g-{a}[c]m-{b}_{3248|4770}_{f}
 
 m is gate_iters, the gate's rate 10^-a, the trunk's 10^-b; `c` keeps the gate's rate constant, else it falls tenfold
-every 50 epochs; f is the validation fraction, 0.1 where it is not named. 3248 and 4770 say that the trunk's rate falls
-after 32k and 48k, or 47k and 70k, batches of 45,000 images; `lr1by34770` that it falls to a third at both, and
+every 50 epochs; f is the validation fraction. Where it is not named it is 0.1 with the `v`, and without it nothing was
+held out: such runs were selected on test, and have no validation accuracy here. 3248 and 4770 say that the trunk's
+rate falls after 32k and 48k, or 47k and 70k, batches; `lr1by34770` that it falls to a third at both, and
 `lr1by347last` at the first only.
 """
 
@@ -25,12 +26,13 @@ TEST_IMAGES = 10_000
 DEFAULT_FRACTION = 0.1
 GATE_PERIOD = 50
 
-_HEAD = r"runs_v?c(?P<classes>10|100)_resnet_gate_classifier(?P<depth>\d+)"
+_HEAD = r"runs_(?P<val>v?)c(?P<classes>10|100)_resnet_gate_classifier(?P<depth>\d+)"
 _RATES = r"it(?P<iters>\d+)g-(?P<gate>\d+)(?P<constant>c?)m-(?P<trunk>\d+)"
 _PATTERNS = (
     re.compile(rf"{_HEAD}_(?P<drops>4770|3248)_(?P<init>bi|scratch)_{_RATES}(?P<third>_lr1by34770|_lr1by347last)?"),
     re.compile(rf"{_HEAD}_(?P<init>bi|sc|scratch){_RATES}_(?P<drops>4770|3248)_(?P<fraction>\d[\d.e-]*)"),
 )
+_BOTTLENECK_DEPTHS = (164,)  # of these, the published model has three layers a unit
 _INIT = {"bi": "baseline", "sc": "scratch", "scratch": "scratch"}
 #: Batches after which the trunk's rate falls, in thousands of batches of the usual 352 per epoch, as epochs of these.
 _DROPS: Mapping[str, tuple[int, int]] = MappingProxyType({"3248": (91, 136), "4770": (133, 200)})
@@ -89,7 +91,7 @@ def decode(name: str, trunk_rates: Sequence[float] = ()) -> PublishedName | None
     if found is None:
         return None
     parts = found.groupdict()
-    fraction = float(parts.get("fraction") or DEFAULT_FRACTION)
+    fraction = float(parts.get("fraction") or (DEFAULT_FRACTION if parts["val"] else 0.0))
     milestones: list[int] = list(_DROPS[parts["drops"]])
     if "fraction" in parts:
         milestones = logged_drops(trunk_rates) or milestones
@@ -101,7 +103,7 @@ def decode(name: str, trunk_rates: Sequence[float] = ()) -> PublishedName | None
         "split": "published",
         "val_fraction": fraction,
         "depth": int(parts["depth"]),
-        "block": "basic",
+        "block": "bottleneck" if int(parts["depth"]) in _BOTTLENECK_DEPTHS else "basic",
         "gate": "entropy",
         "kappa": 1.0,
         "init": _INIT[parts["init"]],

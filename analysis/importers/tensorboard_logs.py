@@ -65,6 +65,8 @@ def read(source: str, options: ImportOptions) -> ForeignStudy:
         trials.append(_trial(run, decoded, naming, options))
         if isinstance(decoded, published_names.PublishedName):
             notes += _disagreements(trials[-1])
+        if not any("val_acc" in epoch.metrics for epoch in trials[-1].epochs):
+            notes.append(f"run {run.name}: it has no validation accuracy, so it has no rank")
     if trials:
         notes.append("event files do not say why a run ended: each is taken as complete at its last epoch")
     return ForeignStudy(folder.resolve().name, tuple(trials), tuple(notes), gpus=1.0)

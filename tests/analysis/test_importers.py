@@ -163,6 +163,20 @@ def test_published_names():
     assert [expected_rates(step, epoch)["lr"] for epoch in (1, 2, 133, 134)] == pytest.approx([0.01, 0.1, 0.1, 0.0333])
 
 
+def test_runs_without_a_validation_split_are_kept_without_a_rank(tmp_path):
+    run = "runs_c10_resnet_gate_classifier110_4770_scratch_it1g-2cm-1"
+    write_events(
+        tmp_path / "s" / run, {"test_acc": (50.0, 51.0), "tot_loss": (3.0, 2.0), "train_loss_cls": (0.01, 0.01)}
+    )
+    notes = import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study").notes
+    assert any("no validation accuracy" in note for note in notes)
+    study = open_study(tmp_path / "study")
+    assert study.epochs["test_acc"].tolist() == [0.5, 0.51]
+    assert study.epochs["tot_loss"].tolist() == [3.0, 2.0]
+    assert study.epochs["train_loss"].tolist() == pytest.approx([0.01 * 50_000 / 391] * 2)
+    assert best_table(study).empty
+
+
 def test_a_rate_that_was_not_logged_as_named_is_told(tmp_path):
     run = "runs_vc10_resnet_gate_classifier110_4770_bi_it1g-2cm-1"
     write_events(tmp_path / "s" / run, {"val_accuracy": (50.0, 51.0), "lr": (0.01, 0.3), "gate_lr": (0.01, 0.01)})
