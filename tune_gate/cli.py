@@ -23,6 +23,7 @@ from tune_gate import (
     cli_effects,
     cli_fork,
     cli_import,
+    cli_jobs,
     cli_replay,
     cli_report,
     cli_train,
@@ -226,6 +227,7 @@ cli_replay.register(app)
 cli_import.register(app)
 cli_effects.register(app)
 cli_cluster.register(app)
+cli_jobs.register(app)
 
 
 def main() -> None:

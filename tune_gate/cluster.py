@@ -13,13 +13,14 @@ import ray
 
 from tune_gate.cluster_access import ClusterAddress
 from tune_gate.cluster_probe import probe
+from tune_gate.jobs import ROOMS
 from tune_gate.spec import ResourceSettings
 
 #: Ray's own messages about a head that is dead come after a minute; ours after so many seconds.
 HEAD_SECONDS = 10
 
-#: Our code, which travels with the driver so that the nodes run the same.
-ROOMS = ("tune_gate", "trainables", "search_spaces", "analysis")
+#: What Ray sets in the environment of a job.
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 @contextlib.contextmanager
@@ -61,12 +62,9 @@ def _start_here(resources: ResourceSettings) -> None:
 
 
 def _join(address: ClusterAddress) -> None:
-    ray.init(
-        address=str(address),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"py_modules": [str(folder) for folder in room_folders()]},
-    )
+    """Connect, with our code for the nodes; a job has brought it there before."""
+    environment = {} if _JOB in os.environ else {"py_modules": [str(folder) for folder in room_folders()]}
+    ray.init(address=str(address), log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
 
 
 def room_folders() -> list[Path]:

@@ -1,0 +1,144 @@
+"""Searches as Ray jobs on a real cluster of this machine, with its dashboard and a token."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
+
+from tests.tune_gate.test_multi_node import check_whole, epochs_reported
+from tests.tune_gate.test_on_ray import wait_until
+from tests.tune_gate.test_slurm import free_ports
+from tune_gate.cli import app
+from tune_gate.errors import ClusterUnreachable, Misuse
+from tune_gate.jobs import Jobs, own_requirements
+from tune_gate.spec import study_spec
+
+TESTS = Path(__file__).resolve().parents[1]
+
+STUDY = """
+trials: 4
+epochs: 9
+scheduler: {rungs: [3]}
+trainable: tests.tune_gate.troublesome:Crawls
+"""
+
+
+def test_a_dashboard_that_is_not_there_is_told_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterUnreachable, match=f"127.0.0.1:{port}: Connection refused"):
+            Jobs(f"http://127.0.0.1:{port}")
+
+
+def test_what_is_no_url_is_refused() -> None:
+    with pytest.raises(Misuse, match="not of the form http://HOST:8265"):
+        Jobs("ray://head:10001")
+
+
+def test_a_job_can_bring_what_tune_gate_needs() -> None:
+    names = {Requirement(text).name for text in own_requirements()}
+    assert {"ray", "torch", "optuna"} <= names
+    assert not names & {"pytest", "hypothesis"}
+
+
+@dataclass(frozen=True)
+class Head:
+    url: str
+    token: Path
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head with two cores and its dashboard; its processes end with their parent."""
+    folder = tmp_path_factory.mktemp("head")
+    token = folder / "token"
+    token.write_text("a token of sixty-four hexadecimal digits is not asked for")
+    gcs, dashboard, client, agent = free_ports(4)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with (folder / "log").open("w") as log:
+        started = subprocess.Popen(
+            [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2",
+             "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--dashboard-port={dashboard}",
+             f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
+             "--include-dashboard=true", "--disable-usage-stats"],
+            env={**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: is_listening(dashboard), 90)
+        yield Head(f"http://127.0.0.1:{dashboard}", token)
+    finally:
+        started.terminate()
+        started.wait(timeout=60)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+def tune_gate(head: Head, *arguments: str, token: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command line, as on a laptop: in a process of its own, since Ray reads its token once."""
+    return subprocess.run(
+        [sys.executable, "-m", "tune_gate", *arguments, "--cluster", head.url],
+        cwd=TESTS.parent, text=True, capture_output=True, check=False,
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token or head.token)},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_search_is_sent_watched_stopped_and_sent_again(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    folder = tmp_path / "study"
+    arguments = ("submit", str(tmp_path / "study.yaml"), "--dir", str(folder), "--code", str(TESTS))
+
+    sent = tune_gate(head, *arguments)
+    assert sent.returncode == 0, sent.stderr
+    job = sent.stdout.split()[2]
+    wait_until(lambda: epochs_reported(folder) > 1, 120)
+    assert "running" in tune_gate(head, "job", "status", job).stdout
+    assert f"asked {job} to stop" in tune_gate(head, "job", "stop", job).stdout
+    wait_until(lambda: "stopped" in tune_gate(head, "job", "status", job).stdout, 120)
+    assert 1 < epochs_reported(folder) < 20
+    assert "trial 1" in tune_gate(head, "job", "logs", job).stdout
+
+    again = tune_gate(head, *arguments).stdout.split()[2]
+    wait_until(lambda: "succeeded" in tune_gate(head, "job", "status", again).stdout, 200)
+    check_whole(folder, 4)
+    listed = tune_gate(head, "jobs").stdout
+    assert job in listed
+    assert again in listed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_wrong_token_and_an_unknown_job_are_one_line(head: Head, tmp_path: Path) -> None:
+    wrong = tmp_path / "token"
+    wrong.write_text("another")
+    refused = tune_gate(head, "jobs", token=wrong)
+    assert refused.returncode == 2
+    assert "asks for a token, or refuses it" in refused.stderr
+    unknown = tune_gate(head, "job", "stop", "raysubmit_0")
+    assert unknown.returncode == 2
+    assert "has no search 'raysubmit_0'" in unknown.stderr
+    assert len(unknown.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_a_job_cannot_mean_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_gate.jobs.check_port", lambda _: None)
+    monkeypatch.setattr("tune_gate.jobs._client", lambda _: None)
+    with pytest.raises(Misuse, match="is not absolute"):
+        Jobs("http://head:8265").submit(study_spec({}), "studies/here")
+    (tmp_path / "study.yaml").write_text(STUDY)
+    result = CliRunner().invoke(app, ["submit", str(tmp_path / "study.yaml"), "--cluster", "head", "--dir", "here"])
+    assert "is not absolute" in str(result.exception)

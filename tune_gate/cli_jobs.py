@@ -1,0 +1,93 @@
+"""`tune-gate submit`, `jobs` and `job …`: searches on a cluster, from a laptop that may be switched off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tune_gate.display import stdout_console
+from tune_gate.errors import Misuse
+
+Dashboard = Annotated[
+    str, typer.Option("--cluster", metavar="URL", envvar="TUNE_GATE_CLUSTER", help="The dashboard: http://HOST:8265.")
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `submit` and `jobs` name it.")]
+
+job = typer.Typer(help="One search on a cluster.", no_args_is_help=True)
+
+
+def submit(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The search.")],
+    directory: Annotated[str, typer.Option("--dir", help="The study's folder, as all nodes of the cluster see it.")],
+    cluster: Dashboard,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for launch.")] = None,
+    code: Annotated[list[Path] | None, typer.Option("--code", help="A package of your own that trials need.")] = None,
+    install: Annotated[bool, typer.Option("--install", help="Have pip install what tune-gate needs.")] = False,  # noqa: FBT002  a flag
+    grace: Annotated[int, typer.Option(min=1, help="Seconds for running epochs to finish when it is stopped.")] = 300,
+) -> None:
+    """Send a search to a cluster, or go on with one there; it does not need this machine any more."""
+    from tune_gate.jobs import Jobs, own_requirements  # noqa: PLC0415
+    from tune_gate.spec import load_spec, parse_change  # noqa: PLC0415
+
+    spec = load_spec(study, dict(parse_change(text) for text in changes or ()))
+    jobs = Jobs(cluster)
+    found = jobs.submit(spec, directory, code or (), own_requirements() if install else (), grace)
+    console = stdout_console()
+    console.print(f"sent as {found}", highlight=False)
+    for verb in ("status", "logs", "stop"):
+        console.print(f"  tune-gate job {verb} {found} --cluster {jobs.url}", highlight=False, soft_wrap=True)
+
+
+def jobs_command(cluster: Dashboard) -> None:
+    """List the searches of a cluster."""
+    from tune_gate.jobs import Jobs  # noqa: PLC0415
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("job", "study", "state", "folder"):
+        table.add_column(column, overflow="fold")
+    for each in Jobs(cluster).list():
+        table.add_row(each.id, each.study, each.state.lower(), each.folder)
+    stdout_console().print(table)
+
+
+@job.command()
+def status(job_id: JobId, cluster: Dashboard) -> None:
+    """Say where a search stands, with the last lines it said."""
+    from tune_gate.jobs import Jobs  # noqa: PLC0415
+
+    jobs = Jobs(cluster)
+    found = jobs.find(job_id)
+    console = stdout_console()
+    console.print(f"{found.study}: {found.state.lower()}, in {found.folder}", highlight=False, soft_wrap=True)
+    if found.message:
+        console.print(found.message, markup=False, highlight=False, soft_wrap=True)
+    for line in jobs.logs(job_id).splitlines()[-5:]:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@job.command()
+def logs(job_id: JobId, cluster: Dashboard) -> None:
+    """Print what a search has said so far."""
+    from tune_gate.jobs import Jobs  # noqa: PLC0415
+
+    print(Jobs(cluster).logs(job_id), end="")  # noqa: T201
+
+
+@job.command()
+def stop(job_id: JobId, cluster: Dashboard) -> None:
+    """Ask a search to finish its running epochs, save, and end; the same `submit` goes on with it."""
+    from tune_gate.jobs import Jobs  # noqa: PLC0415
+
+    if not Jobs(cluster).stop(job_id):
+        raise Misuse(f"search {job_id} has ended already")
+    print(f"asked {job_id} to stop; its running epochs finish first")  # noqa: T201
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(submit)
+    app.command(name="jobs")(jobs_command)
+    app.add_typer(job, name="job")

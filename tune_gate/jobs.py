@@ -1,0 +1,216 @@
+"""Searches as Ray jobs: sent from a machine that is no node of the cluster, and going on when it is switched off.
+
+The code, the study and, where asked for, the packages it needs travel with the job, so the nodes need no install.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tune_gate.cluster_access import ClusterAddress, check_port
+from tune_gate.errors import ClusterUnreachable, Misuse
+from tune_gate.spec import StudySpec
+
+#: Our code, by the names of its folders.
+ROOMS = ("tune_gate", "trainables", "search_spaces", "analysis")
+
+#: The port of Ray's dashboard, which takes jobs.
+JOBS_PORT = 8265
+
+#: How long a job that is stopped may go on, so that its running epochs finish and are saved, seconds.
+GRACE_SECONDS = 300
+
+_URL = re.compile(r"(?P<scheme>https?://)?(?P<host>[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?/?")
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A search on a cluster."""
+
+    id: str
+    study: str  # its name
+    folder: str  # where the cluster keeps it
+    state: str  # as Ray says it: PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED
+    message: str
+
+
+class Jobs:
+    """The searches of the cluster whose dashboard listens at `url`.
+
+    Raises:
+        ClusterUnreachable: nothing listens there, or it is no dashboard.
+        Misuse: the URL is none, the token is refused, or Ray's job client is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _whole_url(url)
+        self._client = self._call(partial(_client, self.url))
+
+    def submit(
+        self,
+        spec: StudySpec,
+        folder: str,
+        code: Sequence[Path] = (),
+        packages: Sequence[str] = (),
+        grace: int = GRACE_SECONDS,
+    ) -> str:
+        """Send a search that is kept in `folder` of the cluster, launched, or resumed where it exists; its job's id.
+
+        Args:
+            spec: the search.
+            folder: an absolute path that each node sees.
+            code: packages of the user's own, such as that of a trainable.
+            packages: what pip is to install on the nodes.
+            grace: seconds that it may go on after it is told to stop.
+        """
+        if not folder.startswith("/"):
+            raise Misuse(f"--dir {folder!r} is not absolute; a job runs elsewhere, so say where all nodes see it")
+        environment: dict[str, Any] = {
+            "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(grace)}
+        }
+        if packages:
+            environment["pip"] = list(packages)
+        with _staged(spec, code) as stage:
+            return str(
+                self._call(
+                    lambda: self._client.submit_job(
+                        entrypoint=f"python -m tune_gate.jobs study.yaml {shlex.quote(folder)}",
+                        runtime_env={**environment, "working_dir": str(stage)},
+                        metadata={"tune-gate": spec.name, "folder": folder},
+                    )
+                )
+            )
+
+    def list(self) -> list[Job]:
+        """The searches, the oldest first; jobs that are none of ours are left out."""
+        found = self._call(self._client.list_jobs)
+        ours = [job for job in found if job.submission_id and "tune-gate" in (job.metadata or {})]
+        return [_job(job) for job in sorted(ours, key=lambda job: job.start_time or 0)]
+
+    def find(self, job: str) -> Job:
+        """One search.
+
+        Raises:
+            Misuse: the cluster knows no such job.
+        """
+        known = {each.id: each for each in self.list()}
+        if job not in known:
+            raise Misuse(f"the cluster at {self.url} has no search {job!r}; `tune-gate jobs --cluster {self.url}`")
+        return known[job]
+
+    def logs(self, job: str) -> str:
+        """What a search has said so far."""
+        return str(self._call(partial(self._client.get_job_logs, self.find(job).id)))
+
+    def stop(self, job: str) -> bool:
+        """Ask a search to stop in good order; false where it has ended already."""
+        return bool(self._call(partial(self._client.stop_job, self.find(job).id)))
+
+    def _call(self, act: Callable[[], Result]) -> Result:
+        try:
+            return act()
+        except ImportError:
+            raise Misuse("Ray's job client is not installed: pip install 'tune-gate[cluster]'") from None
+        except ConnectionError:
+            raise ClusterUnreachable(f"{self.url} is no dashboard of a Ray cluster, or it does not answer") from None
+        except (RuntimeError, _refusal()) as error:
+            raise _explained(self.url, error) from None
+
+
+def _refusal() -> type[Exception]:
+    """Ray's error for a token; looked up only where something went wrong, for Ray is slow to import."""
+    from ray.exceptions import AuthenticationError  # noqa: PLC0415
+
+    found: type[Exception] = AuthenticationError
+    return found
+
+
+def _explained(url: str, error: Exception) -> Misuse:
+    text = " ".join(str(error).split())
+    if re.search(r"\b40[13]\b|[Uu]nauthori[sz]ed|[Aa]uthentication|token", text):
+        return Misuse(f"{url} asks for a token, or refuses it; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH")
+    return Misuse(f"{url}: {text[:300]}")
+
+
+def _client(url: str) -> Any:
+    from ray.job_submission import JobSubmissionClient  # noqa: PLC0415  slow to import
+
+    return JobSubmissionClient(url)
+
+
+def _whole_url(text: str) -> str:
+    found = _URL.fullmatch(text)
+    if found is None:
+        raise Misuse(f"--cluster {text!r} is not of the form http://HOST:{JOBS_PORT}, the cluster's dashboard")
+    scheme, port = found["scheme"] or "http://", int(found["port"] or JOBS_PORT)
+    if scheme == "http://":  # behind https stands a proxy, with a port of its own
+        check_port(ClusterAddress("head", found["host"], port))
+    return f"{scheme}{found['host']}:{port}" if found["port"] or scheme == "http://" else text
+
+
+def _job(details: Any) -> Job:
+    words = " ".join(str(details.message or "").split())
+    metadata = details.metadata
+    return Job(details.submission_id, metadata["tune-gate"], metadata.get("folder", ""), details.status.value, words)
+
+
+@contextlib.contextmanager
+def _staged(spec: StudySpec, code: Sequence[Path]) -> Iterator[Path]:
+    """A folder with all that a job takes with it."""
+    root = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory(prefix="tune-gate-") as name:
+        stage = Path(name)
+        for package in (*(root / room for room in ROOMS), *code):
+            if not package.is_dir():
+                raise Misuse(f"{package} is no folder, so it cannot go with the job")
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv")
+            shutil.copytree(package, stage / package.resolve().name, ignore=ignored)
+        given = spec.model_dump(mode="json", exclude_unset=True)
+        (stage / "study.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+        yield stage
+
+
+def own_requirements() -> list[str]:
+    """The packages that tune-gate needs, as pip takes them."""
+    return [text for text in importlib.metadata.requires("tune-gate") or () if "extra ==" not in text]
+
+
+def run(study: Path, folder: Path) -> int:
+    """The job itself, on the cluster: launch the study, or go on with it; the exit code."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from tune_gate import api  # noqa: PLC0415  pandas is slow to import
+
+    console = Console(width=120)
+    if (folder / "study.json").exists():
+        outcome = api.resume(folder, console, "auto")
+    else:
+        outcome = api.launch(study, folder, None, console, "auto")
+    print(json.dumps({"study": str(folder), "ended": outcome.ended}), flush=True)  # noqa: T201  into the job's log
+    return 0
+
+
+def main() -> None:
+    """`python -m tune_gate.jobs STUDY.yaml FOLDER`."""
+    import sys  # noqa: PLC0415
+
+    sys.exit(run(Path(sys.argv[1]), Path(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()
