@@ -22,6 +22,7 @@ from tune_gate import (
     cli_confirm,
     cli_effects,
     cli_fork,
+    cli_gate,
     cli_import,
     cli_jobs,
     cli_replay,
@@ -222,6 +223,7 @@ cli_audit.register(app)
 cli_report.register(app)
 cli_confirm.register(app)
 cli_fork.register(app)
+cli_gate.register(app)
 cli_analysis.register(app)
 cli_replay.register(app)
 cli_import.register(app)

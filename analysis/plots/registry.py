@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from analysis.errors import AnalysisError
 from analysis.files import write_atomic
 from analysis.names import unknown_name
-from analysis.plots import course, settings, verdicts
+from analysis.plots import course, settings, survey, verdicts
 from analysis.plots.chart import Chart, NothingToShow
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ FIGURES: Mapping[str, Callable[[Study], Chart]] = MappingProxyType(
         "safety": verdicts.safety,
         "ledger": verdicts.spent,
         "gate": course.gate,
+        "gate-openness": survey.openness,
+        "gate-exits": survey.exits,
+        "gate-skipping": survey.skipping,
     }
 )
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analysis.events import (
     Action,
     AttemptStarted,
@@ -117,3 +119,34 @@ def _report(
         "val_images": 500.0,
     }
     return EpochReported(time, trial, 1, epoch, metrics, action, entry)
+
+
+#: Ten images of two classes. The mix errs on the two with the largest g, the shallow exit on those and one more.
+LABEL = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+MIXED = [0, 0, 0, 0, 1, 1, 1, 1, 1, 0]
+SHALLOW = [0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
+DEEP = [0, 0, 0, 0, 0, 1, 1, 1, 0, 0]
+G = [0.1, 0.2, 0.3, 0.7, 0.9, 0.1, 0.2, 0.3, 0.4, 0.8]
+MACS = {"stem": 10, "stage1": 20, "stage2": 20, "stage3_first": 10, "skippable": 39, "classifier": 1, "gate": 5}
+
+
+def write_survey(path: Path, noisy: list[bool] | None = None, **about: object) -> Path:
+    """Write a survey of these ten images to `path`; `about` overrides its facts."""
+    facts = {"format": 1, "trial": 1, "epoch": 9, "gate": "entropy", "gate_input": "early", "classes": ["cat", "dog"],
+             "macs": MACS, **about}  # fmt: skip
+    answers = {"label": LABEL, "mixed": MIXED, "shallow": SHALLOW, "deep": DEEP, "g": G}
+    arrays = {f"validation_{name}": np.array(values) for name, values in answers.items()}
+    if noisy is not None:
+        arrays |= {f"training_{name}": np.array(values) for name, values in answers.items()}
+        arrays["training_noisy"] = np.array(noisy)
+    order = np.argsort(-np.array(G), kind="stable")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        about=np.array(json.dumps(facts)),
+        hardest=order[:3],
+        easiest=order[::-1][:3],
+        pictures=np.zeros((6, 3, 4, 4), dtype=np.uint8),
+        **arrays,
+    )
+    return path

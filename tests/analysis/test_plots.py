@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 from analysis import FIGURES, NothingToShow, Study, UnknownName, chart, figure, paper_figure, write_figures
+from analysis.gate import survey_path
 from analysis.plots import course
 from analysis.plots.chart import Bars, Heat, Lines, Panel, ParallelPanel, Points
 from analysis.plots.in_matplotlib import save
-from tests.analysis.studies import noisy_curves, random_settings, write_curves
+from tests.analysis.studies import noisy_curves, random_settings, write_curves, write_survey
 
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Sixty trials that rungs at 3 and 9 judged."""
+    """Sixty trials that rungs at 3 and 9 judged, and a gate that was surveyed."""
     folder = tmp_path_factory.mktemp("plots") / "s"
-    return write_curves(folder, noisy_curves(60, 27, seed=1), random_settings(60, seed=2), rungs=(3, 9))
+    study = write_curves(folder, noisy_curves(60, 27, seed=1), random_settings(60, seed=2), rungs=(3, 9))
+    write_survey(survey_path(study, 1))
+    return study
 
 
 def panel(study: Study, name: str, place: int = 0) -> Panel:
