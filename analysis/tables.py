@@ -32,7 +32,7 @@ BEST_TABLE_COLUMNS: Mapping[str, str] = MappingProxyType(
         "best_epoch": "the epoch with the highest validation accuracy (the earliest of equals)",
         "last_epoch": "the last epoch reported",
         "last_val_acc": "validation accuracy at the last epoch, a fraction",
-        "late_val_acc": "mean validation accuracy of the last 10 epochs (of all, where there are fewer), a fraction",
+        "late_val_acc": "mean validation accuracy of the last 10 (or `late`) epochs, a fraction",
         "test_acc": "mean test accuracy over the seeds of `confirm`, a fraction; missing where none was measured",
         "test_acc_low": "lower end of its 95 % t interval over seeds; missing below 2 seeds",
         "test_acc_high": "upper end of it",
@@ -42,7 +42,7 @@ BEST_TABLE_COLUMNS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Epochs of which `late_val_acc` is the mean.
+#: Epochs of which `late_val_acc` is the mean, unless told otherwise.
 LATE_EPOCHS = 10
 
 _LAST = frozenset({"diverged", "failed"})
@@ -50,7 +50,7 @@ _LAST = frozenset({"diverged", "failed"})
 _TIE_P = 0.05
 
 
-def best_table(study: Study, top: int | None = None, by: str | None = None) -> pd.DataFrame:
+def best_table(study: Study, top: int | None = None, by: str | None = None, late: int = LATE_EPOCHS) -> pd.DataFrame:
     """The trials that reported, best first; the `top` first ones where `top` is given.
 
     Ranked by validation accuracy at the best epoch, ties by the earlier best epoch and then by the number;
@@ -67,15 +67,18 @@ def best_table(study: Study, top: int | None = None, by: str | None = None) -> p
         top: how many trials, in each group.
         by: a searched setting; then every value of it has its own ranks, winner and ties, the group with the best
             winner first.
+        late: of so many last epochs `late_val_acc` is the mean.
 
     Raises:
         UnknownName: `by` is no searched setting.
-        AnalysisError: `top` is less than 1; and as `analysis.log.read_log`.
+        AnalysisError: `top` or `late` is less than 1; and as `analysis.log.read_log`.
     """
     if by is not None and by not in study.spec.space:
         raise unknown_name("setting", by, study.spec.space)
     if top is not None and top < 1:
         raise AnalysisError(f"a table of at least 1 trial is wanted, not of {top}")
+    if late < 1:
+        raise AnalysisError(f"the mean of at least 1 last epoch is wanted, not of {late}")
     trials = study.trials
     ranked = (
         trials[trials["best_epoch"].notna()]
@@ -90,16 +93,16 @@ def best_table(study: Study, top: int | None = None, by: str | None = None) -> p
     ranked = ranked.iloc[groups.argsort(kind="stable")]
     if top is not None:
         ranked = ranked[ranked["_rank"] <= top]
-    return _table(study, ranked.reset_index(drop=True))
+    return _table(study, ranked.reset_index(drop=True), late)
 
 
-def _table(study: Study, ranked: pd.DataFrame) -> pd.DataFrame:
+def _table(study: Study, ranked: pd.DataFrame, late: int) -> pd.DataFrame:
     columns: dict[str, Any] = {"rank": ranked["_rank"].astype("int64"), "trial": ranked["trial"]}
     columns |= {name: ranked[name] for name in study.spec.space}
     columns |= {name: ranked[name] for name in ("val_acc", "val_acc_low", "val_acc_high")}
     columns |= {"tied": ranked["_tied"], "best_epoch": ranked["best_epoch"]}
     columns |= {"last_epoch": ranked["epochs"], "last_val_acc": ranked["last_val_acc"]}
-    columns |= {"late_val_acc": _late(study, ranked), **_test(study, ranked)}
+    columns |= {"late_val_acc": _late(study, ranked, late), **_test(study, ranked)}
     columns |= {"ended": _ended(ranked)}
     columns |= {"epochs": ranked["epochs"] + ranked["redone_epochs"], "hours": ranked["hours"]}
     return pd.DataFrame(columns).astype({"best_epoch": "int64"})
@@ -135,7 +138,7 @@ def _images(study: Study) -> pd.Series[float]:
     return reports.drop_duplicates("trial", keep="last").set_index("trial")[name]
 
 
-def _late(study: Study, ranked: pd.DataFrame) -> pd.Series[float]:
+def _late(study: Study, ranked: pd.DataFrame, epochs: int) -> pd.Series[float]:
     reports = study.columns.reports
     name = METRIC_PREFIX + "val_acc"
     if name not in reports:
@@ -143,7 +146,7 @@ def _late(study: Study, ranked: pd.DataFrame) -> pd.Series[float]:
     # reports stand by trial and epoch, so the last ones of a trial are those that so many later ones do not follow
     trial = reports["trial"].to_numpy()
     late = np.ones(len(trial), dtype=np.bool_)
-    late[:-LATE_EPOCHS] = trial[:-LATE_EPOCHS] != trial[LATE_EPOCHS:]
+    late[:-epochs] = trial[:-epochs] != trial[epochs:]
     means = reports.loc[late, name].groupby(reports["trial"][late]).mean()
     return means.reindex(ranked["trial"]).set_axis(ranked.index)
 

@@ -196,6 +196,7 @@ def export(
     ] = "csv",
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best K trials.")] = None,
     by: Annotated[str | None, typer.Option("--by", metavar="SETTING", help="Rank each value of it apart.")] = None,
+    late: Annotated[int, typer.Option("--late", min=1, help="Last epochs of which late_val_acc is the mean.")] = 10,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="A file, not standard output; with optuna, a journal or URL.")
     ] = None,
@@ -215,7 +216,7 @@ def export(
     elif config_of is not None:
         _write(config_yaml(opened, _trial_number(config_of)), file)
     else:
-        _write(export_table(best_table(opened, top, by), fmt), file)
+        _write(export_table(best_table(opened, top, by, late), fmt), file)
 
 
 cli_train.register(app)

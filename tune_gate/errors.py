@@ -5,6 +5,7 @@
     │   ├── SpecError     study.yaml or --set is wrong
     │   ├── LogUnfit      the log cannot be one of the study beside it
     │   ├── StudyExists   the folder already holds a study
+    │   ├── StudyImported the study is another program's, and no search of ours
     │   ├── StudyLocked   another driver holds the study
     │   └── ClusterUnreachable  the cluster is not there, or does not answer; it may be back soon
     └── SearchFailed      the search ended before it was done (exit code 1); what was recorded is kept
@@ -34,6 +35,10 @@ class LogUnfit(Misuse):
 
 class StudyExists(Misuse):
     """The folder already holds a study, and nothing is ever written over."""
+
+
+class StudyImported(Misuse):
+    """The study was made of another program's runs: there is no search to watch or go on with."""
 
 
 class StudyLocked(Misuse):

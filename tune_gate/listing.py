@@ -8,8 +8,9 @@ import yaml
 from rich.table import Table
 
 from analysis.errors import AnalysisError
+from analysis.study import open_study
 from search_spaces import SPACES, named_space, space_to_mapping
-from tune_gate.errors import Misuse, TuneGateError
+from tune_gate.errors import Misuse, StudyImported, TuneGateError
 from tune_gate.lock import current_holder
 from tune_gate.progress import ProgressReader
 from tune_gate.storage import studies_at
@@ -36,12 +37,27 @@ def _row(study: Path) -> tuple[str, ...]:
     try:
         reader = ProgressReader(study)
         reader.read()
+    except StudyImported:
+        return _imported_row(study)
     except (AnalysisError, TuneGateError) as error:
         return (str(study), str(error), "", "", "")
     progress = reader.progress(current_holder(study) is not None)
     best = "" if progress.best is None else f"{progress.best.val_acc:.4f}"
     counted = f"{progress.ended}/{progress.wanted}"
     return (str(study), progress.session, counted, best, f"{progress.hours:.3g} {progress.device}")
+
+
+def _imported_row(study: Path) -> tuple[str, ...]:
+    opened = open_study(study)
+    try:
+        trials = opened.trials
+    except AnalysisError as error:
+        return (str(study), str(error), "", "", "")
+    best = trials["val_acc"].max()
+    shown = "" if best != best else f"{best:.4f}"  # noqa: PLR0124  NaN
+    device = "GPU" if opened.spec.gpus else "CPU"
+    hours = float(trials["gpu_hours" if opened.spec.gpus else "cpu_hours"].sum())
+    return (str(study), "imported", str(len(trials)), shown, f"{hours:.3g} {device}")
 
 
 def spaces_view() -> Table:

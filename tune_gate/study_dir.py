@@ -18,7 +18,7 @@ from analysis.events import Event
 from analysis.files import write_atomic
 from analysis.log import LOG_FILE, event_line, header_line
 from analysis.study import STUDY_FILE, STUDY_SCHEMA, open_study
-from tune_gate.errors import Misuse, StudyExists
+from tune_gate.errors import Misuse, StudyExists, StudyImported
 from tune_gate.fingerprint import code_fingerprints
 from tune_gate.spec import StudySpec, study_spec
 
@@ -69,12 +69,12 @@ def read_spec(study: Path) -> StudySpec:
     Raises:
         StudyNotFound, SchemaUnknown, AnalysisError: there is no study that this version can read.
         SpecError: it was made by a version whose settings this one does not know.
-        Misuse: it was imported, and is no search of ours.
+        StudyImported: it is no search of ours.
     """
     folder = open_study(study).path  # for its errors
     record = json.loads((folder / STUDY_FILE).read_bytes())
     if "imported" in record:
-        raise Misuse(
+        raise StudyImported(
             f"{study} was imported ({record['imported'].get('source')}): there is no search to watch or go on with; "
             "its tables, report and exports work"
         )

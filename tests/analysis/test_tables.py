@@ -49,6 +49,10 @@ def test_ties_late_means_and_test(study):
     assert table.loc[1, "late_val_acc"] == pytest.approx(0.5)
     assert table.loc[2, "late_val_acc"] == pytest.approx(0.35)
     assert table["test_acc"].isna().all()
+    assert best_table(study, late=2).set_index("trial").loc[1, "late_val_acc"] == pytest.approx(0.85)
+    assert best_table(study, late=1)["late_val_acc"].equals(best_table(study)["last_val_acc"].rename("late_val_acc"))
+    with pytest.raises(AnalysisError, match="at least 1 last epoch"):
+        best_table(study, late=0)
 
 
 def test_grouped_by_a_setting(study):

@@ -22,6 +22,7 @@ def test_import_and_what_follows(tmp_path: Path) -> None:
     refused = tune_gate("resume", study)
     assert refused.returncode == 2
     assert "was imported" in refused.stderr
+    assert tune_gate("ls", tmp_path).stdout.splitlines()[1].split()[1:] == ["imported", "3", "0.7000", "0.05", "CPU"]
 
 
 def test_misuse_is_one_line(tmp_path: Path) -> None:
