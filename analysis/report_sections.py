@@ -11,6 +11,7 @@ from analysis.costs import LEDGER_PURPOSES, ledger
 from analysis.early_stopping import early_stopping_safety
 from analysis.errors import AnalysisError
 from analysis.events import SessionStarted, Warned
+from analysis.main_effects import effects
 from analysis.plots.chart import Chart, NothingToShow
 from analysis.plots.registry import chart
 from analysis.rungs import full_epochs, milestones
@@ -85,6 +86,29 @@ def best(study: Study) -> Iterator[Block]:
     )
 
 
+def influence(study: Study) -> Iterator[Block]:
+    """What each setting does."""
+    for name in ("effects", "importance"):
+        try:
+            yield chart(study, name)
+        except NothingToShow as why:
+            yield Words(_sentence(str(why)))
+    found = effects(study)
+    matched = found.main[found.main["pairs"] > 0]
+    pairs = matched.head(TOP)  # ranges of numbers give one for each two values
+    if len(pairs):
+        yield Table(
+            pairs.assign(effect=100.0 * pairs["effect"], se=100.0 * pairs["se"]),
+            f"The {len(pairs)} strongest of {len(matched)} effects, in percentage points; p: exact sign-flip test, "
+            "which cannot go below smallest p.",
+        )
+    for row in found.interactions.to_dict("records"):
+        yield Words(
+            f"Interaction of {row['first']} with {row['second']}: {100 * row['interaction']:+.2f} points over "
+            f"{row['squares']} squares. {row['warning']}"
+        )
+
+
 def safety(study: Study) -> Iterator[Block]:
     """What each rung knew of the end."""
     yield from _figure("safety")(study)
@@ -146,6 +170,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "parallel": Section("Parallel coordinates", _figure("parallel")),
         "slices": Section("Slices", _figure("slices")),
         "contour": Section("Contours", _figure("contour")),
+        "effects": Section("What each setting does", influence),
         "safety": Section("Was early stopping safe?", safety),
         "ledger": Section("Where the time went", costs),
         "gate": Section("Gate", _figure("gate")),

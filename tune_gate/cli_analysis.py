@@ -51,13 +51,20 @@ def safety(
     ] = None,
     smooth: Annotated[int, typer.Option("--smooth", min=1, help="Average values over so many epochs.")] = 1,
     winners: Annotated[float, typer.Option("--winners", help="Share of the finished trials that won.")] = 0.1,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="NAME=VALUE", help="Only trials with this setting; * and ? are wildcards."),
+    ] = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say whether early stopping was safe here: what each rung knew of the end, and advice."""
     from analysis.early_stopping import early_stopping_safety  # noqa: PLC0415
+    from analysis.scores import selected_trials  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
 
-    found = early_stopping_safety(open_study(directory), epochs or (), smooth, winners)
+    study = open_study(directory)
+    trials = selected_trials(study, where, states=None).index.tolist() if where else ()
+    found = early_stopping_safety(study, epochs or (), smooth, winners, trials)
     _say(json.dumps(found.to_record(), indent=2) if as_json else "\n".join(found.lines()))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from analysis.errors import AnalysisError
 from analysis.files import write_atomic
 from analysis.names import unknown_name
-from analysis.plots import course, settings, survey, verdicts
+from analysis.plots import course, influence, settings, survey, verdicts
 from analysis.plots.chart import Chart, NothingToShow
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ FIGURES: Mapping[str, Callable[[Study], Chart]] = MappingProxyType(
         "parallel": settings.parallel,
         "slices": settings.slices,
         "contour": settings.contour,
+        "effects": influence.effects_chart,
+        "importance": influence.importance_chart,
         "safety": verdicts.safety,
         "ledger": verdicts.spent,
         "gate": course.gate,

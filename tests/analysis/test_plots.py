@@ -11,6 +11,7 @@ import pytest
 
 from analysis import FIGURES, NothingToShow, Study, UnknownName, chart, figure, paper_figure, write_figures
 from analysis.gate import survey_path
+from analysis.main_effects import effects
 from analysis.plots import course
 from analysis.plots.chart import Bars, Heat, Lines, Panel, ParallelPanel, Points
 from analysis.plots.in_matplotlib import save
@@ -21,7 +22,9 @@ from tests.analysis.studies import noisy_curves, random_settings, write_curves, 
 def search(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Sixty trials that rungs at 3 and 9 judged, and a gate that was surveyed."""
     folder = tmp_path_factory.mktemp("plots") / "s"
-    study = write_curves(folder, noisy_curves(60, 27, seed=1), random_settings(60, seed=2), rungs=(3, 9))
+    settings = random_settings(60, seed=2)
+    settings[::2] = [{**point, "lr": 0.1} for point in settings[::2]]  # some differ in one setting alone
+    study = write_curves(folder, noisy_curves(60, 27, seed=1), settings, rungs=(3, 9))
     write_survey(survey_path(study, 1))
     return study
 
@@ -103,6 +106,23 @@ def test_parallel_coordinates_show_an_inactive_setting_below_the_others(search: 
     assert kappa.values.min() == kappa.ticks[0][0]
     assert not any(np.isnan(dimension.values).any() for dimension in found.dimensions)
     assert np.all(np.diff(found.values) >= 0.0)
+
+
+def test_effects_are_those_of_the_table(search: Study) -> None:
+    main = effects(search).main
+    main = main[main["pairs"] > 0]
+    points = panel(search, "effects").marks[1]
+    assert isinstance(points, Points)
+    assert points.y.tolist() == pytest.approx((100 * main["effect"]).tolist())
+    assert points.labels[0].endswith(f"{main['pairs'].iloc[0]} pairs")
+
+
+def test_importances_add_up_for_each_method(search: Study) -> None:
+    for mark in panel(search, "importance").marks:
+        assert isinstance(mark, Points)
+        assert mark.low is not None
+        assert mark.y.sum() == pytest.approx(100.0)
+        assert np.all(mark.low <= mark.y)
 
 
 def test_the_ledgers_bars_add_up(search: Study) -> None:

@@ -18,7 +18,7 @@ from analysis.report_sections import SECTIONS
 from tests.analysis.studies import noisy_curves, random_settings, write_curves
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FIGURES = {"history", "curves", "parallel", "slices", "contour", "safety", "ledger", "gate"}
+FIGURES = {"history", "curves", "parallel", "slices", "contour", "effects", "importance", "safety", "ledger", "gate"}
 
 
 class Page(HTMLParser):
@@ -84,6 +84,14 @@ def test_the_summary_says_what_was_found(search: Study) -> None:
     assert "so it need not be the best" in text
     assert "40 trials of up to 27 epochs over 3 settings (lr, gate, kappa), judged at epochs 3, 9" in text
     assert "GPU-hours were allocated. Early stopping spared" in text
+
+
+def test_effects_of_matched_pairs_are_in_it(tmp_path: Path) -> None:
+    points = [{"lr": rate, "gate": gate} for rate in (0.01, 0.1) for gate in ("entropy", "none")] * 2
+    curves = [[0.5 + 0.1 * (point["gate"] == "none")] * 3 for point in points]
+    text = report_html(write_curves(tmp_path / "s", curves, points), ["effects"])
+    assert Page(text).figures.keys() == {"effects", "importance"}
+    assert "Gate: entropy → none" in json.dumps(json.loads(Page(text).figures["effects"]), ensure_ascii=False)
 
 
 def test_what_a_study_has_not_is_told(study: Study, write_study) -> None:  # type: ignore[no-untyped-def]

@@ -109,6 +109,8 @@ def test_safety(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     record = json.loads(capsys.readouterr().out)
     assert [rung["epoch"] for rung in record["rungs"]] == [2, 4]
     assert run(monkeypatch, "safety", folder, "--winners", 0) == 2
+    assert run(monkeypatch, "safety", folder, "--where", "source=random") == 0
+    assert run(monkeypatch, "safety", folder, "--where", "colour=red") == 2
 
 
 def test_figures(
