@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
 import pickle
+import time
 
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from analysis import UnknownName, best_table, config_yaml, export_table, open_study
 from analysis.events import Warned
 from analysis.importers import IMPORTERS, import_study
-from analysis.importers.foreign import ImportFailed, ImportOptions
+from analysis.importers.foreign import ForeignEpoch, ForeignStudy, ForeignTrial, ImportFailed, ImportOptions
 from analysis.importers.inert_pickle import load_inert
 from analysis.importers.published_names import decode, expected_rates, logged_drops
 from analysis.importers.spaces import made_space
+from analysis.importers.writing import write_study
 from tests.analysis.foreign_sources import CURVES, SOURCES, START, write_events
 
 
@@ -204,3 +210,59 @@ def test_refusals(tmp_path):
     imported("csv", tmp_path)
     with pytest.raises(ImportFailed, match="not an empty folder"):
         import_study("csv", str(tmp_path / "source"), tmp_path / "study")
+
+
+def test_epochs_done_over_after_a_crash_are_told_as_such(tmp_path):
+    source = SOURCES["ray"](tmp_path / "source")
+    result = tmp_path / "source" / "a" / "result.json"
+    rows = [json.loads(line) for line in result.read_text().splitlines()]
+    again = {**rows[1], "mean_accuracy": 65.0, "iterations_since_restore": 1, "timestamp": rows[1]["timestamp"] + 5}
+    result.write_text("".join(json.dumps(row) + "\n" for row in (rows[0], rows[1], again, rows[2])))
+    import_study("ray", source, tmp_path / "study")
+    trials = open_study(tmp_path / "study").trials.set_index("run")
+    assert trials.loc["a", ["attempts", "redone_epochs", "epochs"]].tolist() == [2, 1, 3]
+    curve = open_study(tmp_path / "study").epochs
+    assert curve.loc[curve["trial"] == trials.loc["a", "trial"], "val_acc"].tolist() == pytest.approx([0.5, 0.65, 0.7])
+
+
+def test_files_of_one_run_are_its_attempts(tmp_path):
+    for wait, values in ((0.0, (0.5, 0.6)), (1.1, (0.5, 0.61, 0.7))):  # the writer names files by the second
+        time.sleep(wait)
+        write_events(tmp_path / "s" / "run", {"val_acc": values})
+    import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study")
+    study = open_study(tmp_path / "study")
+    assert study.trials.loc[0, ["attempts", "redone_epochs", "epochs"]].tolist() == [2, 2, 3]
+    assert study.epochs["val_acc"].tolist() == pytest.approx([0.5, 0.61, 0.7])
+
+
+numbers = st.floats(0.0, 1.0) | st.just(math.nan)
+settings_of = st.fixed_dictionaries(
+    {"lr": st.floats(1e-9, 1e3), "name": st.sampled_from(["none", "a,b", 'quo"te', "Güte", "1e", "-"])},
+    optional={"depth": st.integers(-5, 2**40), "flag": st.booleans(), "list": st.lists(st.integers(0, 9), min_size=1)},
+)
+foreign = st.lists(st.tuples(settings_of, st.lists(numbers, max_size=5)), min_size=1, max_size=5)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(trials=foreign)
+def test_nothing_is_lost_on_the_way(tmp_path_factory, trials):
+    """Any settings and any curve come back from the study as they were."""
+    folder = tmp_path_factory.mktemp("any")
+    told = tuple(
+        ForeignTrial(
+            f"run {number}",
+            point,
+            tuple(ForeignEpoch(epoch, 10.0 * epoch, {"val_acc": value}) for epoch, value in enumerate(curve, start=1)),
+            "completed",
+            float(number),
+        )
+        for number, (point, curve) in enumerate(trials)
+    )
+    write_study(ForeignStudy("any", told), "test:any", folder / "study")
+    study = open_study(folder / "study")
+    assert study.trials["run"].tolist() == [trial.name for trial in told]
+    for number, (point, curve) in enumerate(trials, start=1):
+        config = study.config_of(number)
+        assert {name: config[name] for name in point} == point
+        found = study.epochs.loc[study.epochs["trial"] == number, "val_acc"].tolist()
+        assert [str(value) for value in found] == [str(value) for value in curve]
