@@ -48,10 +48,11 @@ def import_study(kind: str, source: str, folder: str | Path, options: ImportOpti
         ImportFailed: the source cannot be read, or the folder is not empty; nothing is left behind.
     """
     from analysis.importers.foreign import ImportOptions  # noqa: PLC0415
+    from analysis.importers.reserved import with_free_names  # noqa: PLC0415
     from analysis.importers.writing import write_study  # noqa: PLC0415
 
     if kind not in IMPORTERS:
         raise unknown_name("importer", kind, IMPORTERS)
-    study = IMPORTERS[kind].read(source, options or ImportOptions())
+    study = with_free_names(IMPORTERS[kind].read(source, options or ImportOptions()))
     write_study(study, f"{kind}:{source}", Path(folder))
     return study

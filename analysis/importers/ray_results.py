@@ -98,7 +98,9 @@ def _trial(folder: Path, statuses: Mapping[str, str]) -> tuple[ForeignTrial, boo
     if status == "TERMINATED" or (done and state == "running"):
         state = "completed"
     seed = settings.get("seed")
-    known_seed = seed if isinstance(seed, int) and seed >= 0 else 0
+    known_seed = 0
+    if type(seed) is int and seed >= 0:
+        known_seed = settings.pop("seed")  # trials that differ in it alone are replicates
     start = started if math.isfinite(started) else epochs[0].time
     return ForeignTrial(folder.name, settings, tuple(epochs), state, start, known_seed, _last_line(reason)), done
 

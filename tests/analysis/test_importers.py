@@ -13,12 +13,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis import UnknownName, best_table, config_yaml, export_table, open_study
+from analysis import BEST_TABLE_COLUMNS, UnknownName, best_table, config_yaml, export_table, open_study
 from analysis.events import Warned
+from analysis.frames import METRICS
 from analysis.importers import IMPORTERS, import_study
 from analysis.importers.foreign import ForeignEpoch, ForeignStudy, ForeignTrial, ImportFailed, ImportOptions
 from analysis.importers.inert_pickle import load_inert
 from analysis.importers.published_names import decode, expected_rates, logged_drops
+from analysis.importers.reserved import OF_EPOCHS, OF_TRIALS
 from analysis.importers.spaces import made_space
 from analysis.importers.writing import write_study
 from tests.analysis.foreign_sources import CURVES, SOURCES, START, write_events
@@ -266,3 +268,23 @@ def test_nothing_is_lost_on_the_way(tmp_path_factory, trials):
         assert {name: config[name] for name in point} == point
         found = study.epochs.loc[study.epochs["trial"] == number, "val_acc"].tolist()
         assert [str(value) for value in found] == [str(value) for value in curve]
+
+
+def test_names_that_our_tables_use_are_kept_under_others(tmp_path):
+    source = SOURCES["csv"](tmp_path / "source")
+    (tmp_path / "source" / "trials.csv").write_text("trial,epochs,hours\na,100,2\nb,200,2\n")
+    (tmp_path / "source" / "epochs.csv").write_text("trial,epoch,val_acc,action,rung\na,1,0.5,7,8\nb,1,0.4,7,8\n")
+    notes = import_study("csv", source, tmp_path / "study").notes
+    assert "'epochs' is kept as 'setting_epochs': our tables use the name" in notes
+    study = open_study(tmp_path / "study")
+    assert study.trials["epochs"].tolist() == [1, 1]
+    assert study.trials["setting_epochs"].tolist() == [100, 200]
+    assert study.config_of(1)["setting_hours"] == 2
+    assert study.epochs["metric_rung"].tolist() == [8.0, 8.0]
+    assert study.epochs["action"].tolist() == ["complete", "complete"]
+
+
+def test_every_column_of_ours_is_reserved(tmp_path):
+    study = imported("csv", tmp_path)
+    assert {*study.trials.columns, *BEST_TABLE_COLUMNS} - {*study.spec.space} == OF_TRIALS
+    assert set(study.epochs.columns) - {*METRICS} == OF_EPOCHS
