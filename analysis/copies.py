@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def local_copy(study: str | Path) -> Path:
     copy = _copies.get(url)
     if copy is None:
         copy = _Copy(open_store(url), tempfile.TemporaryDirectory(prefix="tune-gate-"))
+        atexit.register(copy.place.cleanup)
         write_atomic(copy.folder.parent / ORIGIN_FILE, url)
         _copies[url] = copy
     copy.refresh()

@@ -2,7 +2,8 @@
 
 AnalysisError (ValueError)
 ├── StudyNotFound     the folder holds no study
-├── StoreError        the object store of a study cannot be used: no bucket, no rights, no answer
+├── StoreError        the object store of a study cannot be used: no bucket, no rights
+│   └── StoreAway     it does not answer, or not now; it may come back
 ├── LogCorrupt        a line in the middle of the log cannot be read; carries its byte offset
 └── SchemaUnknown     the study was written by a version that this one does not know
 """
@@ -20,6 +21,10 @@ class StudyNotFound(AnalysisError):  # noqa: N818  reads as what it says
 
 class StoreError(AnalysisError):
     """An object store cannot be used as it stands: the URL, the bucket, the rights or the network are wrong."""
+
+
+class StoreAway(StoreError):  # noqa: N818
+    """An object store does not answer, or answers that it cannot serve us now."""
 
 
 class LogCorrupt(AnalysisError):  # noqa: N818

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from analysis.errors import StoreError
+from analysis.errors import StoreAway, StoreError
 from analysis.names import unknown_name
 
 #: Seconds for a connection, and how often a request is tried: a store that is away is told within seconds.
@@ -199,7 +199,7 @@ class ObjectStore:
         except StoreError:
             raise
         except OSError as error:
-            raise StoreError(_in_words(self.url, str(error))) from error
+            raise _explanation(self.url, str(error)) from error
 
 
 def open_store(place: str | Path) -> ObjectStore:
@@ -247,20 +247,28 @@ _REFUSED = re.compile(
 )
 
 
-def _in_words(url: StoreUrl, message: str) -> str:
+_BUSY = re.compile(
+    r"AWS Error (SLOW_DOWN|THROTTLING|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT)|HTTP Status 5"
+)
+
+
+def _explanation(url: StoreUrl, message: str) -> StoreError:
     """What a failed request means, and what to do, in one line."""
     if "NO_SUCH_BUCKET" in message:
-        return f"there is no bucket {url.bucket!r} at {_endpoint(url)}; make it, or mend the URL"
+        return StoreError(f"there is no bucket {url.bucket!r} at {_endpoint(url)}; make it, or mend the URL")
     if refused := _REFUSED.search(message):
-        return (
+        return StoreError(
             f"{_endpoint(url)} refuses access to {url.bucket!r} ({refused[1] or refused[2]}); set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to what may read and write there"
         )
     if "NETWORK_CONNECTION" in message or "curlCode" in message:
         reason = message.rpartition("curlCode:")[2].partition(";")[0].partition(",")[2].strip() or "no connection"
-        return f"no answer from {_endpoint(url)} ({reason}); mend endpoint_override in the URL, or the network"
+        return StoreAway(
+            f"no answer from {_endpoint(url)} ({reason}); mend endpoint_override in the URL, or the network"
+        )
     lines = message.splitlines() or ["no reason given"]
-    return f"the store {url} failed: {lines[0]}"
+    kind = StoreAway if _BUSY.search(message) else StoreError
+    return kind(f"the store {url} failed: {lines[0]}")
 
 
 def _endpoint(url: StoreUrl) -> str:

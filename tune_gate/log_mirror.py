@@ -16,6 +16,7 @@ from analysis.log import LOG_FILE
 from analysis.objects import ObjectStore, open_store
 from analysis.segments import Segment, Writer, chain, list_segments
 from tune_gate.errors import LogWriteError
+from tune_gate.patience import patiently
 from tune_gate.store_lock import read_claim
 from tune_gate.study_dir import STOP_REQUEST
 
@@ -24,9 +25,6 @@ FLUSH_SECONDS = 2.0
 
 #: How often a driver looks whether the study is still its own, and whether it was asked to stop.
 LOOK_SECONDS = 5.0
-
-#: How long a store may be away before the search gives up.
-PATIENCE_SECONDS = 60.0
 
 #: So many small segments at the log's end are put into one; a segment of this size is small no more.
 COMPACT_SEGMENTS = 64
@@ -127,26 +125,12 @@ class LogMirror:
         data = data[: data.rfind(b"\n") + 1]
         if data:
             segment = Segment(self._flushed, self._flushed + len(data), self._writer)
-            self._put(segment, data)
+            try:  # it is named by its place: to write it twice is to write it once
+                patiently(lambda: self._store.write(segment.key, data), hurry=self._stop.is_set)
+            except StoreError as error:
+                raise LogWriteError(f"cannot write the log: {error}; then resume: nothing recorded is lost") from error
             self._segments.append(segment)
             self._flushed = segment.end
-
-    def _put(self, segment: Segment, data: bytes) -> None:
-        """Write a segment; since it is named by its place, to write it twice is to write it once."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        pause = 0.5
-        while True:
-            try:
-                self._store.write(segment.key, data)
-            except StoreError as error:
-                if time.monotonic() + pause > end or self._stop.is_set():
-                    raise LogWriteError(
-                        f"cannot write the log: {error}; then resume: nothing recorded is lost"
-                    ) from error
-                time.sleep(pause)
-                pause = min(2 * pause, 8.0)
-            else:
-                return
 
     def _look(self) -> None:
         """Find out whether the study is still ours, and whether we were asked to stop."""

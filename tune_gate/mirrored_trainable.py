@@ -15,6 +15,7 @@ from typing import Any
 
 from analysis.objects import ObjectStore, open_store
 from trainables.work import WorkOrder, work_order
+from tune_gate.patience import patiently
 
 #: The key of a result that names the objects which it makes superfluous.
 SUPERSEDED = "superseded"
@@ -69,16 +70,16 @@ def mirrored(base: Any, url: str) -> type:
         def setup(self, config: dict[str, Any]) -> None:
             order = work_order(config)
             self._mirror = CheckpointMirror(open_store(url), trial_prefix(order), order.checkpoints)
-            self._mirror.pull()
+            patiently(self._mirror.pull)
             super().setup(config)
 
         def step(self) -> dict[str, Any]:
             result: dict[str, Any] = super().step()
-            return {**result, SUPERSEDED: self._mirror.push()}
+            return {**result, SUPERSEDED: patiently(self._mirror.push)}
 
         def cleanup(self) -> None:
             super().cleanup()
-            self._mirror.push()
+            patiently(self._mirror.push)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             old = self._mirror
@@ -90,7 +91,7 @@ def mirrored(base: Any, url: str) -> type:
     def measure(order: dict[str, Any]) -> dict[str, float]:
         typed = work_order(order)
         mirror = CheckpointMirror(open_store(url), trial_prefix(typed), typed.checkpoints)
-        mirror.pull()
+        patiently(mirror.pull)
         try:
             return dict(base.measure(order))
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.copies import local_copy
+from analysis.copies import local_copy, origin_of
 from analysis.events import EpochReported, Event, SessionStarted, TrialSuggested
 from analysis.log import LOG_FILE, LogPosition, decode_lines
 from analysis.trials import TrialsFold
@@ -74,7 +74,7 @@ def verify_study(study: Path) -> Verification:
     """
     from tune_gate.verify_checkpoints import verify_checkpoints  # noqa: PLC0415  may import torch
 
-    study = local_copy(study)
+    study = local_copy(origin_of(study) or study)  # never the copy in which a driver may begin to work
     spec = read_spec(study)
     running = current_holder(study)  # asked first: a search that begins now writes after what is read next
     numbered = list(_numbered_events(study / LOG_FILE))

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from analysis.errors import StoreAway
 from analysis.events import EpochReported, TrialInherited, TrialSuggested, Warned
 from analysis.log import LOG_FILE, read_log
-from analysis.objects import open_store
+from analysis.objects import ObjectStore, open_store
 from analysis.segments import list_segments, read_segments
 from analysis.study import open_study
 from tests.tune_gate.s3_server import credentials, s3_server
@@ -29,6 +30,7 @@ from tune_gate.errors import LogWriteError, Misuse, StudyExists, StudyLocked
 from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.lock import current_holder, hold
 from tune_gate.mirrored_trainable import mirrored
+from tune_gate.patience import patiently
 from tune_gate.progress import ProgressReader
 from tune_gate.recorder import Recorder
 from tune_gate.repair import repair_study
@@ -248,14 +250,11 @@ def test_many_segments_become_few(url: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_store_that_goes_away_ends_the_search_and_resume_goes_on(
     url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from analysis.errors import StoreError
-    from analysis.objects import ObjectStore
-
-    monkeypatch.setattr("tune_gate.log_mirror.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("tune_gate.patience.PATIENCE_SECONDS", 0.0)
     study = make(url)
 
     def away(_self: ObjectStore, _key: str, _data: bytes) -> None:
-        raise StoreError("no answer from the store")
+        raise StoreAway("no answer from the store")
 
     with hold(study):
         recorder = Recorder(study)
@@ -316,6 +315,32 @@ def test_a_dead_lock_is_taken_over_and_the_dead_driver_writes_no_more(
         with pytest.raises(LogWriteError):
             recorder.close()
     assert (bucket / LOCK_KEY).exists()  # it is not ours to remove
+
+
+def test_of_two_drivers_that_claim_at_once_the_last_one_stands(
+    url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make(url)
+    monkeypatch.setattr("tune_gate.store_lock.time.sleep", lambda _seconds: foreign_lock(bucket))
+    with pytest.raises(StudyLocked, match="is being fought over by several drivers; try again"), hold(study):
+        pass
+    assert (bucket / LOCK_KEY).exists()  # it is the other's
+
+
+def test_a_store_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_gate.patience.time.sleep", lambda _seconds: None)
+    answers = iter([StoreAway("away"), StoreAway("away"), "there"])
+
+    def act() -> str:
+        answer = next(answers)
+        if isinstance(answer, StoreAway):
+            raise answer
+        return answer
+
+    assert patiently(act) == "there"
+    answers = iter([StoreAway("away"), "never asked for"])
+    with pytest.raises(StoreAway):
+        patiently(act, hurry=lambda: True)
 
 
 def test_a_driver_hears_that_it_is_to_stop(url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
