@@ -19,6 +19,7 @@ from tune_gate.display import stdout_console
 from tune_gate.errors import Misuse, SearchFailed, StudyLocked
 from tune_gate.lock import current_holder, hold
 from tune_gate.setting_options import CONTEXT_SETTINGS, with_settings
+from tune_gate.storage import refuse_url
 
 if TYPE_CHECKING:
     from trainables.evaluation import FinalEvaluation
@@ -62,6 +63,8 @@ def train(
     )
     from trainables.training import start_run  # noqa: PLC0415
 
+    if directory is not None:
+        refuse_url(directory, "a single run")
     where = pick_device(device, threads)
     if resume:
         if directory is None or options or config is not None or preset is not None:
