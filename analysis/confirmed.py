@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.confirmation import confirmation_of_study, confirmation_table
-from analysis.errors import AnalysisError, StudyNotFound
+from analysis.errors import AnalysisError
 from analysis.files import write_atomic
 from analysis.study import open_study
 
@@ -58,8 +58,8 @@ def confirmed_trials(search: Study, confirmation: str | Path | None = None) -> d
     for folder in reversed(_links(search.path)):
         try:
             found = _measured(search, open_study(search.path / folder)) | found
-        except StudyNotFound:
-            continue  # it was deleted or moved
+        except AnalysisError:
+            continue  # it was deleted or moved, or another one lies there now
     return found
 
 

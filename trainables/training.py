@@ -59,6 +59,11 @@ class EpochReport:
     gate_q50: float | None = None
     gate_q75: float | None = None
     gate_q95: float | None = None
+    gate_mean_right: float | None = None  # over the validation images that are predicted rightly
+    gate_mean_wrong: float | None = None  # and wrongly; NaN where there are none
+    gate_mean_noisy: float | None = None  # over the training images with a false label
+    val_acc_shallow: float | None = None  # of the exits by themselves, where a gate mixes them
+    val_acc_deep: float | None = None
     noisy_acc_given: float | None = None  # noisy-labelled training images, against the false label they were given
     noisy_acc_true: float | None = None  # the same images, against their true label
 
@@ -157,7 +162,7 @@ def train(run: TrainingRun) -> Iterator[EpochReport]:
             val_images=len(run.data.val),
             val_gate_loss=validation.gate_loss,
             train_gate_loss=train_gate_loss,
-            **_gate_statistics(validation.g),
+            **_gate_statistics(validation, run.data.val),
             **_memorisation(run),
         )
         if diverged:
@@ -218,12 +223,21 @@ def _is_sane(train_loss: float, val_loss: float, classes: int) -> bool:
     return math.isfinite(val_loss) and train_loss <= EXPLODED * math.log(classes)  # false for NaN, too
 
 
-def _gate_statistics(g: torch.Tensor | None) -> dict[str, float]:
+def _gate_statistics(validation: Evaluation, split: Split) -> dict[str, float]:
+    g = validation.g
     if g is None:
         return {}
+    right = validation.predicted == split.labels.cpu()
+    groups = {"gate_mean_right": g[right], "gate_mean_wrong": g[~right]}
     quantiles = torch.quantile(g, torch.tensor(G_QUANTILES, dtype=g.dtype)).tolist()
     names = [f"gate_q{round(100 * share):02d}" for share in G_QUANTILES]
-    return {"gate_mean": g.mean().item(), **dict(zip(names, quantiles, strict=True))}
+    return {
+        "gate_mean": g.mean().item(),
+        **dict(zip(names, quantiles, strict=True)),
+        **{name: group.mean().item() for name, group in groups.items()},
+        "val_acc_shallow": validation.shallow_accuracy,
+        "val_acc_deep": validation.deep_accuracy,
+    }
 
 
 def _memorisation(run: TrainingRun) -> dict[str, float]:
@@ -232,8 +246,10 @@ def _memorisation(run: TrainingRun) -> dict[str, float]:
     if data.noisy is None or data.true_labels is None or not data.noisy.any():
         return {}
     split = Split(data.train.images[data.noisy], data.train.labels[data.noisy])
-    predicted = evaluate(run.model, split, data, run.device).predicted
+    found = evaluate(run.model, split, data, run.device)
+    predicted = found.predicted
     return {
+        **({} if found.g is None else {"gate_mean_noisy": found.g.mean().item()}),
         "noisy_acc_given": (predicted == split.labels.cpu()).double().mean().item(),
         "noisy_acc_true": (predicted == data.true_labels[data.noisy].cpu()).double().mean().item(),
     }

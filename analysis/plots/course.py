@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +12,19 @@ from analysis.errors import AnalysisError
 from analysis.plots.chart import (
     BLACK,
     BLUE,
+    GREEN,
     GREY,
+    ORANGE,
+    PURPLE,
     RUNG_COLOURS,
+    SKY,
     STATE_COLOURS,
     VERMILLION,
     Axis,
     Chart,
     Lines,
     NothingToShow,
+    Numbers,
     Panel,
     Points,
     joined,
@@ -96,13 +102,30 @@ def gate(study: Study) -> Chart:
     x = epochs["epoch"].to_numpy(dtype=np.float64)
     shown = [("mean", "gate_mean", BLUE, 2.0), ("median", "gate_q50", VERMILLION, 1.2)]
     shown += [(f"{name} quantile", f"gate_{name}", GREY, 1.0) for name in ("q05", "q25", "q75", "q95")]
+    shown += [("mean, predicted rightly", "gate_mean_right", SKY, 1.2)]
+    shown += [("mean, predicted wrongly", "gate_mean_wrong", ORANGE, 1.2)]
+    shown += [("mean, falsely labelled (training)", "gate_mean_noisy", PURPLE, 1.2)]
     marks = tuple(
         Lines(label.replace("q0", "0.0").replace("q", "0.", 1) if label[0] == "q" else label, colour, x,
               epochs[column].to_numpy(dtype=np.float64), width=width)
-        for label, column, colour, width in shown if epochs[column].notna().any()
+        for label, column, colour, width in shown if column in epochs and epochs[column].notna().any()
     )  # fmt: skip
     caption = f"The gate of trial {best} on the validation images: 1 takes the deep exit alone, 0 the shallow one."
-    return Chart("gate", "Gate of the best trial", caption, (Panel(Axis("Epoch"), Axis("Gate"), marks),))
+    panels = (Panel(Axis("Epoch"), Axis("Gate"), marks), *_exits(epochs, x))
+    return Chart("gate", "Gate of the best trial", caption, panels)
+
+
+def _exits(epochs: pd.DataFrame, x: Numbers) -> Iterator[Panel]:
+    """Accuracy of the mix and of either exit by epoch; nothing where a study did not record the exits."""
+    shown = (
+        ("mix", "val_acc", BLUE),
+        ("shallow exit", "val_acc_shallow", ORANGE),
+        ("deep exit", "val_acc_deep", GREEN),
+    )
+    if "val_acc_shallow" not in epochs or epochs["val_acc_shallow"].isna().all():
+        return
+    lines = (Lines(name, colour, x, 100.0 * epochs[key].to_numpy(dtype=np.float64)) for name, key, colour in shown)
+    yield Panel(Axis("Epoch"), Axis("Validation accuracy (%)"), tuple(lines))
 
 
 def _groups(study: Study) -> dict[tuple[str, str], list[int]]:

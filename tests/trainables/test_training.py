@@ -20,6 +20,7 @@ from trainables.training import EpochReport, evaluate, start_run, train
 TIMING = ("seconds", "images_per_second")
 GATE_METRICS = {
     "val_gate_loss", "train_gate_loss", "gate_mean", "gate_q05", "gate_q25", "gate_q50", "gate_q75", "gate_q95",
+    "gate_mean_right", "gate_mean_wrong", "val_acc_shallow", "val_acc_deep",
 }  # fmt: skip
 
 
