@@ -1,20 +1,36 @@
-"""How long an epoch takes here."""
+"""How long an epoch takes here, and how large what it leaves on the disk is."""
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainables.checkpoints import save_run
 from trainables.config import TrialConfig
 from trainables.device import device_for
 from trainables.training import start_run, train
 
 
-def epoch_seconds(config: TrialConfig, cpus: float, gpus: float) -> float:
-    """The time that one epoch of `config` takes on this machine, alone: training and validation, seconds.
+@dataclass(frozen=True, slots=True)
+class MeasuredEpoch:
+    """One epoch on this machine, alone."""
 
-    The second of two epochs counts where there are two: the first one also warms up.
+    seconds: float  # training and validation
+    checkpoint_bytes: int  # of the state that is saved after it
+
+
+def measure_epoch(config: TrialConfig, cpus: float, gpus: float) -> MeasuredEpoch:
+    """Train `config` for an epoch or two. The second counts where there are two: the first one also warms up.
 
     Raises:
         DataError, ConfigError: the data cannot be read, or the device is not there.
     """
-    reports = train(start_run(config, device_for(cpus, gpus)))
+    run = start_run(config, device_for(cpus, gpus))
+    reports = train(run)
     first = next(reports)
-    return next(reports, first).seconds
+    seconds = next(reports, first).seconds
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.pt"
+        save_run(run, path)
+        return MeasuredEpoch(seconds, path.stat().st_size)
