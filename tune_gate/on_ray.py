@@ -94,6 +94,7 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
         raise SearchFailed(f"Ray Tune gave up: {last_line(str(error))}") from error
     if bridge.broken is not None:
         raise bridge.broken
+    bridge.clean_up()
 
 
 def trainable_class(name: str) -> Any:
@@ -229,6 +230,11 @@ class _Bridge:
         elif time.monotonic() - self._heard.get(tune_id, math.inf) > FIRST_REPORT_SECONDS:
             raise SearchFailed(f"trial {self.orders[tune_id].trial} was handed out, and Ray never started its process")
 
+    def clean_up(self) -> None:
+        """Delete the checkpoints that the log no longer counts on, once it is on the disk. Raises LogWriteError."""
+        self.search.settle()
+        self._retention.sweep()
+
     @property
     def over(self) -> bool:
         """Whether nothing is running and nothing will be started."""
@@ -236,9 +242,10 @@ class _Bridge:
         return self.broken is not None or (search.live == 0 and (search.stopping or search.finished))
 
     def look_around(self) -> None:
-        """See which nodes are there, and whether the search was asked to stop.
+        """See which nodes are there, and whether the search was asked to stop; and clean up.
 
         Raises:
+            LogWriteError: the disk is full.
             SearchFailed: this process has lost its own node, through which it speaks with all others. Ray says nothing
                 then, and Tune would wait for ever.
         """
@@ -247,6 +254,7 @@ class _Bridge:
         if now - self._looked < LOOK_AROUND_SECONDS:
             return
         self._looked = now
+        self.clean_up()
         nodes = living_nodes()
         if own_node() not in {node.id for node in nodes}:
             raise SearchFailed("the Ray node that the driver runs on has died")

@@ -1,4 +1,4 @@
-"""Writing a study's log: one writer, whole lines, on disk before a decision is acted on."""
+"""Writing a study's log: one writer, whole lines, written before a decision is acted on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from analysis.events import EpochReported, Event
+from analysis.events import AttemptStarted, EpochReported, Event, TrialSuggested
 from analysis.log import LOG_FILE, event_line, header_line, read_log
 from tune_gate.errors import LogWriteError
 from tune_gate.log_mirror import open_mirror
 
-#: A report after which a trial simply goes on may wait this long for the disk. It survives the death of the process
-#: at once; only a power cut can take it, and then its epochs are redone.
+#: What trials do all the time (they begin, they report, they end) may wait this long for the disk, so that many share
+#: one flush. It survives the death of the process at once; only a power cut can take it. The log is then that of a
+#: second before, and nothing was deleted that it still counts on (`settle` comes first): the same is done again.
 SYNC_SECONDS = 1.0
+
+_MAY_WAIT = (TrialSuggested, AttemptStarted, EpochReported)
 
 
 class Fold(Protocol):
@@ -39,6 +42,7 @@ class Recorder:
         self._path = study / LOG_FILE
         self._folds = list(folds)
         self._synced = time.monotonic()
+        self._settled = True  # everything that was written is on the disk
         self.events = read_log(self._path)
         for event in self.events:
             self._fold(event)
@@ -58,6 +62,7 @@ class Recorder:
         start = os.lseek(self._file, 0, os.SEEK_CUR)
         try:
             _write_whole(self._file, line)
+            self._settled = False
             if not self._may_wait(event):
                 self._sync()
         except OSError as error:  # whole or not at all: network file systems say only here that there is no room
@@ -72,12 +77,19 @@ class Recorder:
         """Delete objects of the study's store that the log so far makes superfluous, once it is in the store."""
         self._mirror.retire(keys)
 
-    def sync(self) -> None:
-        """Return when everything written is on the disk, and in the study's store."""
+    def settle(self) -> None:
+        """Return when everything written is on the disk."""
+        if self._settled:
+            return
         try:
             self._sync()
         except OSError as error:
             raise self._failure(error) from error
+
+    def sync(self) -> None:
+        """Return when everything written is on the disk, and in the study's store."""
+        self._settled = False  # what was cut off after a failure, too
+        self.settle()
         self._mirror.flush()
 
     def close(self) -> None:
@@ -102,13 +114,14 @@ class Recorder:
     def _sync(self) -> None:
         os.fdatasync(self._file)
         self._synced = time.monotonic()
+        self._settled = True
 
     def _fold(self, event: Event) -> None:
         for fold in self._folds:
             fold.apply(event)
 
     def _may_wait(self, event: Event) -> bool:
-        return _is_plain(event) and time.monotonic() - self._synced < SYNC_SECONDS
+        return isinstance(event, _MAY_WAIT) and time.monotonic() - self._synced < SYNC_SECONDS
 
     def _open(self) -> int:
         """The log's descriptor, at the end of the last whole line: a torn tail is cut off before the next append."""

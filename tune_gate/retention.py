@@ -28,14 +28,23 @@ class Retention:
         self._metric = metric
         self._best = best
         self._kept: list[tuple[float, int]] = []  # a heap: the worst first; of equals, the later trial first
-        surplus = (self._surplus(trial) for trial in trials if trial.ended)
-        drop_checkpoints(study, [trial for trial in surplus if trial is not None])
+        self._doomed: list[int] = []  # trials whose checkpoints go with the next sweep
+        for trial in trials:
+            if trial.ended:
+                self.end(trial)
+        self.sweep()  # the log has been on the disk for long
 
     def end(self, trial: Trial) -> None:
         """Take in that `trial` has ended."""
         surplus = self._surplus(trial)
         if surplus is not None:
-            drop_checkpoints(self._study, [surplus])
+            self._doomed.append(surplus)
+
+    def sweep(self) -> None:
+        """Delete what is not kept. The log must be on the disk: what a power cut leaves of it may count on that."""
+        if self._doomed:
+            drop_checkpoints(self._study, self._doomed)
+            self._doomed = []
 
     def _surplus(self, trial: Trial) -> int | None:
         """The trial whose checkpoints go when `trial` has ended: itself, another, or none."""

@@ -59,6 +59,9 @@ class Journal(Protocol):
     def append(self, event: Event) -> None:
         """Keep `event`, and then let the folds see it."""
 
+    def settle(self) -> None:
+        """Return when the events are safe from a power cut."""
+
     def retire(self, keys: Iterable[str]) -> None:
         """Delete objects of the study's store that the events so far make superfluous, once these are safe."""
 
@@ -223,6 +226,14 @@ class Search:
     def warn(self, message: str, trial: int | None = None) -> None:
         """Record something that a reader of the study should know."""
         self._recorder.append(Warned(self._clock(), message, trial))
+
+    def settle(self) -> None:
+        """Make what was recorded so far safe from a power cut; what it makes superfluous may then be deleted.
+
+        Raises:
+            LogWriteError: the disk does not take it.
+        """
+        self._recorder.settle()
 
     def retire(self, keys: Iterable[str]) -> None:
         """Checkpoints in the study's store that the reports so far make superfluous: they go once these are safe."""

@@ -46,6 +46,12 @@ class _Journal:
         for fold in self._folds:
             fold.apply(event)
 
+    def retire(self, keys: Iterable[str]) -> None:
+        """There is no store."""
+
+    def settle(self) -> None:
+        """Nothing is written."""
+
     def close(self) -> None:
         """Nothing is open."""
 

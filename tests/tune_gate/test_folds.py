@@ -204,6 +204,7 @@ def test_retention_begun_anew_keeps_what_retention_that_saw_it_all_keeps(
             if trial.ended and number not in ended:
                 ended.add(number)
                 retention.end(trial)
+    retention.sweep()
     Retention(anew, spec.metric, 2, fold.trials.values())
     kept = {path.name for path in (anew / "trials").glob("*")}
     live = {f"{number:04d}" for number, trial in fold.trials.items() if not trial.ended}

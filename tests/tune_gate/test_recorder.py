@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import LogCorrupt, SchemaUnknown
-from analysis.events import EpochReported, Event, SessionStarted, TrialSuggested, Warned
+from analysis.events import AttemptStarted, EpochReported, Event, SessionStarted, TrialSuggested, Warned
 from analysis.log import LOG_FILE, header_line, read_log
 from tune_gate.errors import LogWriteError
 from tune_gate.recorder import Recorder
@@ -201,25 +201,47 @@ def test_a_disk_that_says_only_when_synced_that_it_is_full_has_not_the_event(
     assert read_log(tmp_path / LOG_FILE) == fold.events == [warned(1), warned(3)]
 
 
-def test_decisions_are_synced_at_once_and_plain_reports_may_wait(
+def test_what_trials_do_shares_a_flush_and_the_rest_is_synced_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
     recorder = Recorder(tmp_path)
     real_sync = os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda file: (synced.append(file), real_sync(file)))
+    monkeypatch.setattr("tune_gate.recorder.SYNC_SECONDS", 3600.0)
+    recorder.append(TrialSuggested(1.0, 1, {}, 1, "random"))
+    recorder.append(AttemptStarted(1.0, 1, 1, 0))
     recorder.append(continuing(1))
-    assert not synced
-    for count, action in enumerate(("stop", "complete", "diverge", "interrupt"), start=1):
+    for action in ("stop", "complete", "diverge", "interrupt"):
         recorder.append(EpochReported(1.0, 1, 1, 2, {"val_acc": 0.5}, action))
-        assert len(synced) == count
+    assert not synced
+    recorder.settle()
+    recorder.settle()  # nothing is new
+    assert len(synced) == 1
     recorder.append(warned(1))
-    assert len(synced) == 5
+    assert len(synced) == 2
+    recorder.settle()
+    assert len(synced) == 2
     monkeypatch.setattr("tune_gate.recorder.SYNC_SECONDS", 0.0)
     recorder.append(continuing(3))
-    assert len(synced) == 6
+    assert len(synced) == 3
     recorder.close()
-    assert len(synced) == 7
+    assert len(synced) == 4
+
+
+def test_a_disk_that_does_not_take_what_waited_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: int) -> None:
+        raise no_room()
+
+    recorder = Recorder(tmp_path)
+    recorder.append(continuing(1))
+    with monkeypatch.context() as full:
+        full.setattr(os, "fdatasync", refuse)
+        with pytest.raises(LogWriteError, match="no room"):
+            recorder.settle()
+    recorder.settle()
+    recorder.close()
+    assert read_log(tmp_path / LOG_FILE) == [continuing(1)]
 
 
 def test_closing_twice_is_closing_once(tmp_path: Path) -> None:

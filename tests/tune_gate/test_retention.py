@@ -37,4 +37,6 @@ def test_a_better_trial_takes_the_place_of_the_worst(tmp_path: Path) -> None:
     retention = Retention(tmp_path, "val_acc", 2)
     for number, val_acc in enumerate([0.5, 0.9, 0.7, 0.6, 0.7], start=1):
         retention.end(trial(tmp_path, number, "completed", val_acc))
+        assert (checkpoint_folder(tmp_path, number)).exists()  # until the log is on the disk
+    retention.sweep()
     assert sorted(int(folder.name) for folder in (tmp_path / "trials").iterdir()) == [2, 3]

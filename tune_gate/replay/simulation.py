@@ -46,6 +46,9 @@ class MemoryLog:
     def retire(self, keys: Iterable[str]) -> None:
         """Nothing: there is no store."""
 
+    def settle(self) -> None:
+        """Nothing is written."""
+
     def close(self) -> None:
         """Nothing is open."""
 
