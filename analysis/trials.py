@@ -81,11 +81,19 @@ class TrialsFold:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[int, Trial] = {}
+        self._open: set[int] = set()  # the trials that have not ended: few, however long the search
         for event in events:
             self.apply(event)
 
     def apply(self, event: Event) -> None:
         """Take one event in; events about an unknown trial are ignored (the log began elsewhere)."""
+        self._take(event)
+        touched = self.trials if isinstance(event, BudgetExtended) else (getattr(event, "trial", None),)
+        for number in touched:
+            if number in self.trials:
+                (self._open.discard if self.trials[number].ended else self._open.add)(number)
+
+    def _take(self, event: Event) -> None:
         match event:
             case TrialSuggested():
                 self.trials[event.trial] = Trial(event.trial, event.settings, event.seed, event.source, event.time)
@@ -125,7 +133,7 @@ class TrialsFold:
     @property
     def unfinished(self) -> list[Trial]:
         """The trials that have not ended, in the order in which they were suggested."""
-        return [trial for trial in self.trials.values() if not trial.ended]
+        return [self.trials[number] for number in sorted(self._open)]
 
 
 def _turn(trial: Trial, event: TrialFailed | TrialPromoted | TrialRetired) -> None:
