@@ -3,10 +3,11 @@
     python -m tests.benchmarks.driver side-by-side [--trials 2000]
     python -m tests.benchmarks.driver virtual [--workers 1000] [--trials 100000]
 
-The first runs a search of short trials on our driver and one on bare Ray Tune (ASHA, and OptunaSearch's TPE), in turns,
-each in a process of its own, and gives the processor time of the driver process per trial and per report, and how much it
-grew. Processor time, because that is what a driver costs, and because it hardly depends on what else runs here. The other
-runs the production search and its folds in virtual time, with a log in memory, and gives the time per trial.
+The first runs a search of short trials on our driver and one on bare Ray Tune (ASHA, and OptunaSearch's TPE), in
+turns, each in a process of its own, and gives the processor time of the driver process per trial and per report, and
+how much it grew. Processor time, because that is what a driver costs, and because it hardly depends on what else runs
+here. The other runs the production search and its folds in virtual time, with a log in memory, and gives the time per
+trial.
 """
 
 from __future__ import annotations
