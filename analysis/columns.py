@@ -34,7 +34,7 @@ from analysis.report_lines import (
 )
 from analysis.trials import Trial, TrialsFold
 
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 16 << 20  # larger ones cost page faults
 _MAX_THREADS = 8  # each holds a block and what was made of it
 
 
