@@ -116,14 +116,15 @@ def early_stopping_safety(
         raise AnalysisError(
             f"smooth is at least 1 and winners a share above 0, at most 1; not smooth={smooth}, winners={winners}"
         )
-    curves = _Curves(study, smooth, winners, tuple(trials))
+    trials = tuple(trials)
+    curves = _Curves(study, smooth, winners, trials)
     full, own = full_epochs(study), milestones(study)
     supposed = tuple(sorted({max(1, math.ceil(full * fraction)) for fraction in FRACTIONS}))
     wanted = tuple(sorted(set(epochs))) or own or tuple(epoch for epoch in supposed if epoch < full)
     rungs = tuple(curves.rung(epoch) for epoch in wanted)
     settles, first_drop = _settles(curves, full), _first_drop(study, trials)
     finished = len(curves.final)
-    advice = _advice(study, finished, rungs, settles, first_drop, full)
+    advice = _advice(study, finished, rungs, settles, first_drop, full) + _mixed(study, trials)
     return Safety(
         study.name, finished, full, study.spec.reduction_factor, smooth,
         bool(own) and wanted == own, rungs, settles, first_drop, advice,
@@ -183,11 +184,25 @@ def _settles(curves: _Curves, full: int) -> int | None:
     return settled
 
 
-def _first_drop(study: Study, trials: Iterable[int]) -> int | None:
+def _mixed(study: Study, trials: tuple[int, ...]) -> str:
+    """What to say where trials on different data are ranked together; "" where they are not."""
+    table = study.trials
+    if "data" not in study.spec.space:
+        return ""
+    names = table.loc[table["trial"].isin(trials), "data"] if trials else table["data"]
+    if names.nunique() < 2:
+        return ""
+    return (
+        ". But these trials mix data sets, which rank by their difficulty at every epoch: judge one at a time, "
+        "`tune-gate safety DIR --where data=NAME`"
+    )
+
+
+def _first_drop(study: Study, trials: tuple[int, ...]) -> int | None:
     """The median over trials of the first epoch whose learning rate is half the one before, or less."""
-    epochs, only = study.epochs, tuple(trials)
-    if only:
-        epochs = epochs[epochs["trial"].isin(only)]
+    epochs = study.epochs
+    if trials:
+        epochs = epochs[epochs["trial"].isin(trials)]
     before = epochs.groupby("trial")["lr"].shift(1)
     drops = epochs[epochs["lr"] <= 0.5 * before].groupby("trial")["epoch"].first()
     return None if drops.empty else int(drops.median())

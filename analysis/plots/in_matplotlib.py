@@ -18,6 +18,9 @@ COLUMN = 3.3
 #: Above so many points a mark is drawn as an image within the figure, or a PDF of it would be slow to show.
 _RASTER_FROM = 5_000
 
+#: With more parallel axes than this, only the ends of each are labelled, shortly.
+_MOST_LABELLED = 5
+
 _LABEL_BOX = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
 
 _SYMBOLS = {"circle": "o", "x": "x", "diamond": "D"}
@@ -135,9 +138,9 @@ def _parallel(figure: Figure, axes: Axes, panel: ParallelPanel) -> None:
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415
     from matplotlib.collections import LineCollection  # noqa: PLC0415
 
-    heights = np.stack([_unit(each.values, each.values) for each in panel.dimensions], axis=1)  # (trials, dimensions)
+    lines = np.stack([_unit(each.values, each.values) for each in panel.dimensions], axis=1)  # (trials, dimensions)
     places = np.arange(len(panel.dimensions), dtype=np.float64)
-    segments = [np.column_stack([places, row]) for row in heights]
+    segments = [np.column_stack([places, row]) for row in lines]
     norm = mpl.colors.Normalize(float(panel.values.min()), float(panel.values.max()))
     mappable = ScalarMappable(norm, "cividis")
     colours = mappable.to_rgba(panel.values)
@@ -147,9 +150,11 @@ def _parallel(figure: Figure, axes: Axes, panel: ParallelPanel) -> None:
     )
     for place, dimension in zip(places, panel.dimensions, strict=True):
         axes.axvline(place, color="#606060", linewidth=0.6)
-        ticks = np.array([tick for tick, _ in dimension.ticks])
-        for height, (_, text) in zip(_unit(ticks, dimension.values), dimension.ticks, strict=True):
-            axes.text(place + 0.03, height, text, fontsize=5.5, va="center", bbox=_LABEL_BOX)
+        shown = dimension.ticks if len(places) <= _MOST_LABELLED else (dimension.ticks[0], dimension.ticks[-1])
+        heights = _unit(np.array([tick for tick, _ in shown]), dimension.values)
+        for height, (_, text) in zip(heights, shown, strict=True):
+            short = text if len(places) <= _MOST_LABELLED or len(text) <= 6 else f"{text[:5]}…"
+            axes.text(place + 0.03, height, short, fontsize=5.5, va="center", bbox=_LABEL_BOX)
     axes.set(xlim=(-0.1, len(places) - 0.6), ylim=(-0.05, 1.05), yticks=[])
     axes.set_xticks(places, [each.label for each in panel.dimensions], rotation=30, ha="right")
     axes.spines["left"].set_visible(False)

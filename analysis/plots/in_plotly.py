@@ -63,7 +63,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
     shown: dict[str, Any] = {"title": {"text": axis.label}, "type": "log" if axis.log else "-"}
     if axis.ticks:
         shown |= {"tickvals": [place for place, _ in axis.ticks], "ticktext": [text for _, text in axis.ticks]}
-    return {**shown, "zeroline": False}
+        shown |= {"tickfont": {"size": 11}}
+    return {**shown, "zeroline": False, "automargin": True}
 
 
 def _trace(mark: Lines | Points | Bars | Heat) -> Any:

@@ -61,9 +61,8 @@ def spent(study: Study) -> Chart:
     folded = ledger(study)
     if not folded.allocated:
         raise NothingToShow("nothing was spent yet")
-    shown = {purpose: hours for purpose, hours in folded.totals.items() if hours}
-    texts = tuple(f"{hours:.3g} ({hours / folded.allocated:.0%})" for hours in shown.values())
-    bars = Bars("hours", BLUE, tuple(shown), np.array(list(shown.values())), texts)
+    texts = tuple(f"{hours:.3g} ({hours / folded.allocated:.0%})" for hours in folded.totals.values())
+    bars = Bars("hours", BLUE, tuple(folded.totals), np.array(list(folded.totals.values())), texts)
     caption = f"Where {folded.allocated:.3g} {folded.unit} went; the bars add up to what was allocated."
     panel = Panel(Axis(folded.unit), Axis(""), (bars,))
     return Chart("ledger", "Where the time went", caption, (panel,), legend=False, height=1.9)

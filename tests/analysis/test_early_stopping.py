@@ -61,6 +61,13 @@ def test_epochs_that_few_trials_reached_say_nothing(tmp_path: Path) -> None:
     assert early_stopping_safety(write_curves(tmp_path / "s", curves)).settles in (5, 6)
 
 
+def test_trials_on_different_data_are_not_judged_together_unnoticed(tmp_path: Path) -> None:
+    points = [{"data": ("cifar10", "cifar100")[trial % 2]} for trial in range(20)]
+    study = write_curves(tmp_path / "s", crossing(20, settles=1), points, space={"data": ["cifar10", "cifar100"]})
+    assert "these trials mix data sets" in early_stopping_safety(study).advice
+    assert "mix data sets" not in early_stopping_safety(study, trials=range(1, 20, 2)).advice
+
+
 def test_few_trials_give_no_advice(study: Study) -> None:
     safety = early_stopping_safety(study)
     assert safety.own_rungs
