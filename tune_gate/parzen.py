@@ -87,9 +87,10 @@ def draw(
     space = {_ONE: wanted}
     good = _ParzenEstimator({_ONE: better}, space, _PARAMETERS)
     rest = _ParzenEstimator({_ONE: others}, space, _PARAMETERS)
-    candidates = good.sample(rng, CANDIDATES)
-    gain = good.log_pdf(candidates) - rest.log_pdf(candidates)
-    return wanted.to_external_repr(candidates[_ONE][np.argmax(gain)].item())
+    candidates = good.sample(rng, CANDIDATES)[_ONE]
+    distinct, which = np.unique(candidates, return_inverse=True)  # of a choice, few are
+    gain = good.log_pdf({_ONE: distinct}) - rest.log_pdf({_ONE: distinct})
+    return wanted.to_external_repr(candidates[np.argmax(gain[which])].item())
 
 
 def _value(trial: FrozenTrial) -> float:
