@@ -29,7 +29,7 @@ def code_fingerprints(trainable: str) -> dict[str, str]:
     ours = module.partition(".")[0] in _ROOMS
     rooms = _ROOMS if ours else ("search_spaces",)
     files = {name: path for room in rooms for name, path in _sources(room)}
-    if not ours and (own := _file_of(module)) is not None:
+    if not ours and (own := _here(module) or _file_of(module)) is not None:
         files[f"{module.replace('.', '/')}.py"] = own
     return {name: _digest(path) for name, path in sorted(files.items())}
 
@@ -59,6 +59,12 @@ def _sources(package: str) -> Iterator[tuple[str, Path]]:
         return
     for path in init.parent.rglob("*.py"):
         yield f"{package}/{path.relative_to(init.parent).as_posix()}", path
+
+
+def _here(module: str) -> Path | None:
+    """The module in the working folder, where the driver's process looks first, and a console script does not."""
+    path = Path(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
 
 
 def _file_of(module: str) -> Path | None:

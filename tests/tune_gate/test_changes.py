@@ -203,6 +203,18 @@ def test_changed_code_is_refused_by_file_until_it_is_accepted(module: Path, tmp_
     assert verify_log(read_spec(study), log_of(study)) == []
 
 
+def test_a_trainable_in_the_working_folder_is_found_as_its_driver_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A console script has the folder of the script on its path, `python -m` the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "somewhere_else.py").write_text("class Mine: ...\n")
+    by_script = code_fingerprints("somewhere_else:Mine")
+    assert "somewhere_else.py" in by_script
+    monkeypatch.syspath_prepend(tmp_path)
+    assert code_fingerprints("somewhere_else:Mine") == by_script
+
+
 def test_our_own_code_is_known_file_by_file() -> None:
     ours = code_fingerprints("trainables.tune_trainable:GatedResNetTrainable")
     assert {"trainables/resnet.py", "trainables/data/loading.py", "search_spaces/catalog.py"} <= ours.keys()
