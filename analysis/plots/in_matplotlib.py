@@ -153,7 +153,7 @@ def _parallel(figure: Figure, axes: Axes, panel: ParallelPanel) -> None:
         shown = dimension.ticks if len(places) <= _MOST_LABELLED else (dimension.ticks[0], dimension.ticks[-1])
         heights = _unit(np.array([tick for tick, _ in shown]), dimension.values)
         for height, (_, text) in zip(heights, shown, strict=True):
-            short = text if len(places) <= _MOST_LABELLED or len(text) <= 6 else f"{text[:5]}…"
+            short = text if len(places) <= _MOST_LABELLED or len(text) <= 6 else f"{text[:2]}…{text[-3:]}"
             axes.text(place + 0.03, height, short, fontsize=5.5, va="center", bbox=_LABEL_BOX)
     axes.set(xlim=(-0.1, len(places) - 0.6), ylim=(-0.05, 1.05), yticks=[])
     axes.set_xticks(places, [each.label for each in panel.dimensions], rotation=30, ha="right")
