@@ -8,6 +8,7 @@ superfluous is said with the report, and the driver deletes them once that repor
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,9 @@ from tune_gate.patience import patiently
 #: The key of a result that names the objects which it makes superfluous.
 SUPERSEDED = "superseded"
 
+#: How files are named that hold the state of one epoch, or belong to it.
+_OF_AN_EPOCH = re.compile(r"epoch-(\d+)")
+
 
 class CheckpointMirror:
     """A trial's folder on this node, and the objects below `prefix` in the store."""
@@ -30,21 +34,32 @@ class CheckpointMirror:
         self._prefix = prefix
         self._known: Mapping[str, tuple[int, int]] = {}  # of each file in the store, size and time of the one here
 
-    def pull(self) -> None:
-        """Make the folder what the store has: what another attempt left here may be of a run that does not count."""
+    def pull(self, up_to: int) -> None:
+        """Make the folder what the store has up to the epoch `up_to`.
+
+        What is newer was never reported, and goes at once: if it went with a later report, it could by then be there
+        anew. What another attempt left in the folder may be of a run that does not count.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         for entry in self._store.objects(self._prefix):
+            epoch = _epoch_of(entry.key)
+            if epoch is not None and epoch > up_to:
+                self._store.delete([entry.key])
+                continue
             self._store.download(entry.key, self.folder / entry.key.removeprefix(f"{self._prefix}/"))
         self._known = self._files()
 
     def push(self) -> list[str]:
-        """Put what is new into the store; the objects that are no longer in the folder."""
+        """Put what is new into the store; the objects of single epochs that are no longer in the folder.
+
+        A file that has one name at all times, as the best model has, is not among them: it may come back.
+        """
         files = self._files()
         for name in files:
             if files[name] != self._known.get(name):
                 self._store.upload(self.folder / name, f"{self._prefix}/{name}")
-        gone = [f"{self._prefix}/{name}" for name in self._known if name not in files]
+        gone = [f"{self._prefix}/{name}" for name in self._known if name not in files and _epoch_of(name) is not None]
         self._known = files
         return gone
 
@@ -70,7 +85,7 @@ def mirrored(base: Any, url: str) -> type:
         def setup(self, config: dict[str, Any]) -> None:
             order = work_order(config)
             self._mirror = CheckpointMirror(open_store(url), trial_prefix(order), order.checkpoints)
-            patiently(self._mirror.pull)
+            patiently(lambda: self._mirror.pull(order.from_epoch))
             super().setup(config)
 
         def step(self) -> dict[str, Any]:
@@ -91,7 +106,7 @@ def mirrored(base: Any, url: str) -> type:
     def measure(order: dict[str, Any]) -> dict[str, float]:
         typed = work_order(order)
         mirror = CheckpointMirror(open_store(url), trial_prefix(typed), typed.checkpoints)
-        patiently(mirror.pull)
+        patiently(lambda: mirror.pull(typed.from_epoch))
         try:
             return dict(base.measure(order))
         finally:
@@ -102,6 +117,12 @@ def mirrored(base: Any, url: str) -> type:
     Mirrored.__name__ = base.__name__
     Mirrored.__qualname__ = base.__qualname__
     return Mirrored
+
+
+def _epoch_of(name: str) -> int | None:
+    """The epoch whose state a file holds, by its name; None for every other file."""
+    found = _OF_AN_EPOCH.search(name.rpartition("/")[2])
+    return None if found is None else int(found[1])
 
 
 def trial_prefix(order: WorkOrder) -> str:
