@@ -174,6 +174,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "safety": Section("Was early stopping safe?", safety),
         "ledger": Section("Where the time went", costs),
         "gate": Section("Gate", _figure("gate")),
+        "exits": Section("Exits", _figure("exits")),
         "gate-openness": Section("For whom the gate opens", _figure("gate-openness")),
         "gate-exits": Section("What each exit is worth", _figure("gate-exits")),
         "gate-skipping": Section("Accuracy against compute saved", _figure("gate-skipping")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from analysis.plots.chart import (
     Chart,
     Lines,
     NothingToShow,
-    Numbers,
     Panel,
     Points,
     joined,
@@ -90,42 +88,66 @@ def curves(study: Study) -> Chart:
     return Chart("curves", "Learning curves", caption, (Panel(Axis("Epoch"), ACCURACY, tuple(marks)),))
 
 
+#: What the figure `gate` shows of each epoch: name, column, colour, width. Equal names stand once in the legend.
+_GATE_LINES = (
+    ("5, 25, 75, 95 % quantiles", "gate_q05", GREY, 0.8),
+    ("5, 25, 75, 95 % quantiles", "gate_q25", GREY, 0.8),
+    ("5, 25, 75, 95 % quantiles", "gate_q75", GREY, 0.8),
+    ("5, 25, 75, 95 % quantiles", "gate_q95", GREY, 0.8),
+    ("median", "gate_q50", VERMILLION, 1.2),
+    ("predicted rightly", "gate_mean_right", SKY, 1.2),
+    ("predicted wrongly", "gate_mean_wrong", ORANGE, 1.2),
+    ("falsely labelled (training)", "gate_mean_noisy", PURPLE, 1.2),
+    ("mean", "gate_mean", BLUE, 2.0),
+)
+
+#: What the figure `exits` shows: name, column, colour.
+_EXIT_LINES = (
+    ("shallow exit", "val_acc_shallow", ORANGE),
+    ("deep exit", "val_acc_deep", GREEN),
+    ("mix", "val_acc", BLUE),
+)
+
+
 def gate(study: Study) -> Chart:
-    """How the best trial's gate opened: its mean and quantiles on the validation images, by epoch."""
+    """How the best trial's gate opened: its mean, quantiles and means of groups of images, by epoch."""
+    best, epochs = _of_best(study)
+    if epochs["gate_mean"].notna().sum() == 0:
+        raise NothingToShow("no gate was recorded: its trials are plain")
+    x = epochs["epoch"].to_numpy(dtype=np.float64)
+    marks = tuple(
+        Lines(name, colour, x, epochs[column].to_numpy(dtype=np.float64), width, in_legend=column != "gate_q25"
+              and not column.endswith(("75", "95")))
+        for name, column, colour, width in _GATE_LINES if column in epochs and epochs[column].notna().any()
+    )  # fmt: skip
+    caption = (
+        f"The gate of trial {best} on the validation images: 1 takes the deep exit alone, 0 the shallow one. "
+        "Lines of groups of images are their means."
+    )
+    return Chart("gate", "Gate of the best trial", caption, (Panel(Axis("Epoch"), Axis("Gate"), marks),))
+
+
+def exits(study: Study) -> Chart:
+    """Accuracy of the best trial's exits, and of their mix, by epoch."""
+    best, epochs = _of_best(study)
+    if "val_acc_shallow" not in epochs or epochs["val_acc_shallow"].isna().all():
+        raise NothingToShow("the accuracy of the exits was not recorded: there is no gate, or the study is older")
+    x = epochs["epoch"].to_numpy(dtype=np.float64)
+    marks = tuple(
+        Lines(name, colour, x, 100.0 * epochs[column].to_numpy(dtype=np.float64))
+        for name, column, colour in _EXIT_LINES
+    )
+    caption = f"The exits of trial {best} on the validation images, each by itself, and as the gate mixes them."
+    return Chart("exits", "Exits of the best trial", caption, (Panel(Axis("Epoch"), ACCURACY, marks),))
+
+
+def _of_best(study: Study) -> tuple[int, pd.DataFrame]:
+    """The best trial and its epochs; `NothingToShow` where there is none."""
     try:
         best = best_trial(study)
     except AnalysisError as error:
         raise NothingToShow(str(error)) from None
-    epochs = study.epochs[study.epochs["trial"] == best]
-    if epochs["gate_mean"].notna().sum() == 0:
-        raise NothingToShow("no gate was recorded: its trials are plain")
-    x = epochs["epoch"].to_numpy(dtype=np.float64)
-    shown = [("mean", "gate_mean", BLUE, 2.0), ("median", "gate_q50", VERMILLION, 1.2)]
-    shown += [(f"{name} quantile", f"gate_{name}", GREY, 1.0) for name in ("q05", "q25", "q75", "q95")]
-    shown += [("mean, predicted rightly", "gate_mean_right", SKY, 1.2)]
-    shown += [("mean, predicted wrongly", "gate_mean_wrong", ORANGE, 1.2)]
-    shown += [("mean, falsely labelled (training)", "gate_mean_noisy", PURPLE, 1.2)]
-    marks = tuple(
-        Lines(label.replace("q0", "0.0").replace("q", "0.", 1) if label[0] == "q" else label, colour, x,
-              epochs[column].to_numpy(dtype=np.float64), width=width)
-        for label, column, colour, width in shown if column in epochs and epochs[column].notna().any()
-    )  # fmt: skip
-    caption = f"The gate of trial {best} on the validation images: 1 takes the deep exit alone, 0 the shallow one."
-    panels = (Panel(Axis("Epoch"), Axis("Gate"), marks), *_exits(epochs, x))
-    return Chart("gate", "Gate of the best trial", caption, panels)
-
-
-def _exits(epochs: pd.DataFrame, x: Numbers) -> Iterator[Panel]:
-    """Accuracy of the mix and of either exit by epoch; nothing where a study did not record the exits."""
-    shown = (
-        ("mix", "val_acc", BLUE),
-        ("shallow exit", "val_acc_shallow", ORANGE),
-        ("deep exit", "val_acc_deep", GREEN),
-    )
-    if "val_acc_shallow" not in epochs or epochs["val_acc_shallow"].isna().all():
-        return
-    lines = (Lines(name, colour, x, 100.0 * epochs[key].to_numpy(dtype=np.float64)) for name, key, colour in shown)
-    yield Panel(Axis("Epoch"), Axis("Validation accuracy (%)"), tuple(lines))
+    return best, study.epochs[study.epochs["trial"] == best]
 
 
 def _groups(study: Study) -> dict[tuple[str, str], list[int]]:

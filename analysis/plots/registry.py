@@ -33,6 +33,7 @@ FIGURES: Mapping[str, Callable[[Study], Chart]] = MappingProxyType(
         "safety": verdicts.safety,
         "ledger": verdicts.spent,
         "gate": course.gate,
+        "exits": course.exits,
         "gate-openness": survey.openness,
         "gate-exits": survey.exits,
         "gate-skipping": survey.skipping,

@@ -162,7 +162,7 @@ def _picture(axes: Any, image: Any, survey: Survey, index: int) -> None:
     shown = np.moveaxis(image, 0, -1)
     axes.imshow(shown[..., 0] if shown.shape[-1] != 3 else shown, cmap="gray", vmin=0, vmax=255)
     wrong = row["label"] != row["mixed"]
-    text = f"g {row['g']:.2f}\n{label}" + (f" (not {predicted})" if wrong else "")
+    text = f"g {row['g']:.2f}\n{label}" + (f", taken for {predicted}" if wrong else "")
     colour = VERMILLION if wrong else "black"
     axes.text(0.5, -0.05, text, transform=axes.transAxes, fontsize=6, color=colour, ha="center", va="top")
 

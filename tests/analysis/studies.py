@@ -113,6 +113,8 @@ def _report(
         "val_loss": 1.0 - value,
         "train_loss": 0.9 * (1.0 - value),
         "gate_mean": 0.5,
+        "val_acc_shallow": 0.9 * value,
+        "val_acc_deep": value,
         "seconds": 9.0,
         "lr": rate,
         "diverged": float(action == "diverge"),

@@ -18,7 +18,19 @@ from analysis.report_sections import SECTIONS
 from tests.analysis.studies import noisy_curves, random_settings, write_curves
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FIGURES = {"history", "curves", "parallel", "slices", "contour", "effects", "importance", "safety", "ledger", "gate"}
+FIGURES = {
+    "history",
+    "curves",
+    "parallel",
+    "slices",
+    "contour",
+    "effects",
+    "importance",
+    "safety",
+    "ledger",
+    "gate",
+    "exits",
+}
 
 
 class Page(HTMLParser):
