@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,20 @@ def failure_message(error: BaseException | None) -> str:
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     text = last_line(str(cause)) if isinstance(error, ray.exceptions.RayTaskError) else str(cause).splitlines()[0]
     return f"{type(cause).__name__}: {text}"
+
+
+def report_problem(result: Mapping[str, Any], metrics: Mapping[str, Any], metric: str) -> str | None:
+    """Why a report can decide nothing; None for a good one. NaN is a number, and means that the trial diverged."""
+    epoch = result.get("epoch")
+    if not isinstance(epoch, int):
+        return f"a report without its epoch, a whole number (it has {epoch!r})"
+    for name in (metric, "diverged"):
+        if name not in metrics:
+            return f"the report of epoch {epoch} has no {name!r}"
+    for name, value in metrics.items():
+        if not isinstance(value, int | float):
+            return f"the report of epoch {epoch} has {name} {value!r}, which is no number"
+    return None
 
 
 def failure_traceback(error: BaseException | None) -> str:

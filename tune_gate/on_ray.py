@@ -23,7 +23,7 @@ from analysis.copies import origin_of
 from analysis.events import Action, FailureKind
 from trainables.work import WorkOrder, work_order
 from tune_gate.errors import SearchFailed, SpecError, TuneGateError
-from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line
+from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line, report_problem
 from tune_gate.heartbeat import Heartbeat
 from tune_gate.mirrored_trainable import SUPERSEDED, mirrored
 from tune_gate.placement import check_nodes, check_room, living_nodes, own_node, request
@@ -187,6 +187,10 @@ class _Bridge:
         metrics = {
             name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
         }
+        problem = report_problem(result, metrics, self._spec.metric)
+        if problem is not None:
+            self.search.fail(order.trial, order.attempt, "error", problem)
+            return "stop"
         action = self.search.report(order.trial, order.attempt, result["epoch"], metrics)
         self.search.retire(result.get(SUPERSEDED, ()))
         if self.search.trials[order.trial].ended:

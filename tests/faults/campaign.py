@@ -10,17 +10,17 @@ must be exactly what was asked for. The report is written anew after every study
 from __future__ import annotations
 
 import argparse
-import queue
 import random
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from analysis.files import write_atomic
+from tests.faults.cases import CASES, play
 from tests.faults.studies import SEEDS, FaultStudy, undisturbed
 from tests.faults.tally import Campaign, Tally, report_text
 
@@ -30,45 +30,62 @@ KINDS = ("local", "multi-node")
 KILLS_PER_STUDY = 8
 
 
-def planned(campaign: Campaign, root: Path) -> Iterator[FaultStudy]:
-    """The studies that make the kills asked for, the kinds in turn, each with a generator of its own."""
-    left = dict(campaign.wanted)
-    number = 0
-    while any(left.values()):
-        kind = max(left, key=lambda name: left[name] / max(1, campaign.wanted[name]))
-        kills = min(KILLS_PER_STUDY, left[kind])
-        left[kind] -= kills
-        yield FaultStudy(
-            folder=root / f"study-{number:03d}",
+class Plan:
+    """Hands out studies, the kinds in turn, until the kills that were asked for are made; each has its own generator.
+
+    A study may end before all its kills are made; what it leaves goes to a later one.
+    """
+
+    def __init__(self, campaign: Campaign, root: Path) -> None:
+        self._campaign = campaign
+        self._root = root
+        self._left = dict(campaign.wanted)  # kills that no study has been given
+        self._number = 0
+
+    def next(self) -> FaultStudy | None:
+        """The next study; None where no kills are left to give."""
+        wanted = self._campaign.wanted
+        kind = max(wanted, key=lambda name: self._left[name] / max(1, wanted[name]), default=None)
+        if kind is None or self._left[kind] <= 0:
+            return None
+        kills = min(KILLS_PER_STUDY, self._left[kind])
+        self._left[kind] -= kills
+        number, self._number = self._number, self._number + 1
+        return FaultStudy(
+            folder=self._root / f"study-{number:03d}",
             kind=kind,
             seed=number // 2 % SEEDS,
             concurrency=3 if kind == "multi-node" else 1 + number % 2,
             kills=kills,
-            generator=random.Random(f"{campaign.seed}/{number}"),
+            generator=random.Random(f"{self._campaign.seed}/{number}"),
         )
-        number += 1
+
+    def give_back(self, study: FaultStudy) -> None:
+        """Take back the kills that a study did not make; not of one that failed, or it would go on for ever."""
+        if not study.tally.failures:
+            self._left[study.kind] += study.kills - study.tally.made
 
 
 def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None:
     """Run all studies, so many at a time. A study that fails keeps its folder, and the others go on."""
-    wholes = {seed: undisturbed(seed, root) for seed in range(SEEDS)}
-    studies: queue.Queue[FaultStudy] = queue.Queue()
-    for study in planned(campaign, root):
-        studies.put(study)
-    counting = threading.Lock()
+    plan = Plan(campaign, root)
+    alone = sum(campaign.wanted[kind] for kind in campaign.wanted if kind == "local")
+    wholes = {seed: undisturbed(seed, root) for seed in range(SEEDS if alone else 0)}
+    lock = threading.Lock()
 
     def lane() -> None:
         while True:
-            try:
-                study = studies.get_nowait()
-            except queue.Empty:
+            with lock:
+                study = plan.next()
+            if study is None:
                 return
             try:
                 tally = study.run(wholes[study.seed] if study.concurrency == 1 else None)
             except Exception:  # noqa: BLE001  an error of the campaign itself belongs in its report
                 tally = study.tally
                 tally.failures.append(f"{study.folder.name}: the campaign failed: {traceback.format_exc(limit=3)}")
-            with counting:
+            with lock:
+                plan.give_back(study)
                 campaign.tallies.setdefault(study.kind, Tally()).add(tally)
                 tell(campaign, study, report)
 
@@ -79,14 +96,28 @@ def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None
         thread.join()
 
 
+def play_cases(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None:
+    """Play every case, so many at a time."""
+    with ThreadPoolExecutor(lanes) as pool:
+        for result in pool.map(lambda found: play(found, root), CASES.values()):
+            campaign.cases.append(result)
+            print(f"case {result.name}: {result.error or 'held'} ({result.seconds:.0f} s)", flush=True)
+            write(campaign, report)
+
+
+def write(campaign: Campaign, report: Path | None) -> None:
+    """Write the report as far as it goes."""
+    if report is not None:
+        write_atomic(report, report_text(campaign))
+
+
 def tell(campaign: Campaign, study: FaultStudy, report: Path | None) -> None:
     """Say where the campaign stands."""
     total = campaign.total
     print(f"{total.made} kills, {total.studies} studies, clean: {total.clean}; {study.folder.name}", flush=True)
     for failure in study.tally.failures:
         print(f"FAILED: {failure}", flush=True)
-    if report is not None:
-        write_atomic(report, report_text(campaign))
+    write(campaign, report)
 
 
 def parse_kills(text: str) -> tuple[str, int]:
@@ -104,11 +135,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lanes", type=int, default=3, help="studies at a time")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--without-cases", action="store_true", help="only the random kills")
+    parser.add_argument("--append", action="store_true", help="keep what the report holds below the new one")
     given: Any = parser.parse_args(arguments)
     command = " ".join(["python -m tests.faults.campaign", *(sys.argv[1:] if arguments is None else arguments)])
-    campaign = Campaign(given.seed, dict(given.kills), command)
+    earlier = given.report.read_text(encoding="utf-8") if given.append and given.report.exists() else ""
+    campaign = Campaign(given.seed, dict(given.kills), command, earlier=earlier)
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     run(campaign, root, given.lanes, given.report)
+    if not given.without_cases:
+        play_cases(campaign, root, given.lanes, given.report)
     if campaign.clean:
         import shutil
 

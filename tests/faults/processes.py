@@ -55,15 +55,21 @@ class JoinedNodes:
         if not self._count or time.monotonic() - self._looked < 1.0:
             return
         self._looked = time.monotonic()
-        address = gcs_address(self._study)
-        if address is None:
+        with contextlib.suppress(psutil.Error):  # it may die while we look
+            self._join()
+
+    def _join(self) -> None:
+        raylet = head_raylet(self._study)
+        found = re.search(r"--gcs-address=(\S+)", " ".join(raylet.cmdline())) if raylet is not None else None
+        if raylet is None or found is None:
             return
-        if address != self._address:
+        if found[1] != self._address:
             self.leave()
-            self._address = address
+            self._address = found[1]
+        token = {name: value for name, value in raylet.environ().items() if name.startswith("RAY_AUTH")}
         self._nodes = [node for node in self._nodes if node.poll() is None]
         while len(self._nodes) < self._count:
-            self._nodes.append(_start_node(address))
+            self._nodes.append(_start_node(self._address, token))
 
     def leave(self) -> None:
         """End all nodes."""
@@ -79,23 +85,24 @@ class JoinedNodes:
         return [pid for node in self._nodes if node.poll() is None for pid in _named(node.pid, name)]
 
 
-def _start_node(address: str) -> subprocess.Popen[bytes]:
+def _start_node(address: str, token: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={address}",
          "--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000",
          "--disable-usage-stats"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**environment(), **token},
     )  # fmt: skip
 
 
-def gcs_address(study: Path) -> str | None:
-    """The address of the cluster that the driver of `study` has started."""
+def head_raylet(study: Path) -> psutil.Process | None:
+    """The raylet of the cluster that the driver of `study` has started; its command line and environment tell how to
+    join.
+    """
     holder = current_holder(study)
     for process in descendants(holder.pid) if holder is not None else ():
         with contextlib.suppress(psutil.Error):
-            if process.name() == "raylet":
-                address = re.search(r"--gcs-address=(\S+)", " ".join(process.cmdline()))
-                return address[1] if address else None
+            if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
+                return process
     return None
 
 

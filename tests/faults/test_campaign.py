@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import Campaign, parse_kills, planned, run
+from tests.faults.campaign import Campaign, Plan, parse_kills, run
 from tests.faults.processes import kind_of
-from tests.faults.tally import CaseResult, Tally, quantile, report_text
+from tests.faults.tally import CaseResult, Tally, kills_in, quantile, report_text
 
 
 @pytest.mark.slow
@@ -24,13 +25,25 @@ def test_a_few_kills_leave_the_studies_as_they_were(tmp_path: Path) -> None:
 
 def test_the_plan_makes_exactly_the_kills_asked_for(tmp_path: Path) -> None:
     campaign = Campaign(seed=0, wanted={"local": 14, "multi-node": 6}, command="")
-    studies = list(planned(campaign, tmp_path))
-    assert sum(study.kills for study in studies if study.kind == "local") == 14
-    assert sum(study.kills for study in studies if study.kind == "multi-node") == 6
-    assert len({study.folder for study in studies}) == len(studies)
-    assert [study.generator.random() for study in planned(campaign, tmp_path)] == [
-        study.generator.random() for study in studies
-    ]
+    plan = Plan(campaign, tmp_path)
+    made: Counter[str] = Counter()
+    draws = []
+    while (study := plan.next()) is not None:
+        study.tally.kills["driver"] = max(1, study.kills - 3)  # it ended too early
+        made[study.kind] += study.tally.made
+        plan.give_back(study)
+        draws.append((study.folder, study.generator.random()))
+    assert made == {"local": 14, "multi-node": 6}
+    assert len(set(draws)) == len(draws)
+
+
+def test_a_study_that_failed_gives_no_kills_back(tmp_path: Path) -> None:
+    plan = Plan(Campaign(0, {"local": 3}, ""), tmp_path)
+    study = plan.next()
+    assert study is not None
+    study.tally.failures.append("it hangs")
+    plan.give_back(study)
+    assert plan.next() is None
 
 
 def test_anything_lost_doubled_wrong_or_different_shows() -> None:
@@ -54,6 +67,17 @@ def test_a_report_says_what_was_not_done() -> None:
     assert "| … of the driver | 1 | 1 |" in text
     campaign.tallies["local"].kills["driver"] = 2
     assert "has not made all its kills" not in report_text(campaign)
+
+
+def test_earlier_reports_stay_below_and_are_counted() -> None:
+    texts = [""]
+    for kills in (2, 3, 4):
+        campaign = Campaign(0, {"local": kills}, "", earlier=texts[-1], tallies={"local": Tally()})
+        campaign.tallies["local"].kills["worker"] = kills
+        texts.append(report_text(campaign))
+    assert texts[3].endswith(texts[2])
+    assert kills_in(texts[3]) == 9
+    assert "with them 9 SIGKILLs in all" in texts[3]
 
 
 def test_tallies_add_up() -> None:
