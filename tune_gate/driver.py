@@ -56,7 +56,7 @@ def drive_here(study: Path) -> tuple[int, str]:
     try:
         _search(study, lambda _: contextlib.nullcontext(), threading.Event().wait)
     except Exception as error:  # noqa: BLE001  told to the supervisor, through Ray
-        traceback.print_exc()
+        _print_traceback()
         return _exit_code(error), _one_line(error)
     return DONE, ""
 
@@ -133,7 +133,7 @@ def main() -> int:
         study, *where = sys.argv[1:]
         code, line = _run(Path(study), parse_address(where[0]) if where else None)
     except Exception as error:  # noqa: BLE001  the boundary of the process: everything is told to the supervisor
-        traceback.print_exc()
+        _print_traceback()
         code, line = _exit_code(error), _one_line(error)
     if line:
         with contextlib.suppress(OSError):
@@ -148,6 +148,19 @@ def _run(study: Path, cluster: ClusterAddress | None) -> tuple[int, str]:
         return int(code), str(line)
     drive(study, cluster)
     return DONE, ""
+
+
+def _print_traceback() -> None:
+    """Print what is being handled. On a disk that is full nothing may be left to print, or Python ends with a code of
+    its own, and the supervisor takes a full disk for a death.
+    """
+    try:
+        traceback.print_exc()
+        sys.stderr.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
 
 
 def _exit_code(error: Exception) -> int:

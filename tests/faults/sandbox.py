@@ -104,12 +104,12 @@ class Sandbox:
         self.check(given_up=given_up)
 
     def check(self, trials: int = 5, given_up: int | None = None, *, verified: bool = True) -> None:
-        """See that every trial has ended, each epoch is there, and `verify` finds nothing."""
+        """See that every trial has ended; and, where nothing had to be lost, that `verify` finds nothing."""
         found = fold_trials(self.events())
         assert sorted(found) == list(range(1, trials + 1)), sorted(found)
         assert all(trial.ended for trial in found.values())
         for number, trial in found.items():
-            assert list(trial.reports) == list(range(1, trial.epoch + 1))
+            assert not verified or list(trial.reports) == list(range(1, trial.epoch + 1)), number
             assert (trial.state == "failed") == (number == given_up), (number, trial.state, trial.reason)
         if given_up is not None:
             assert found[given_up].reason

@@ -33,6 +33,9 @@ PATIENCE_SECONDS = 900.0
 #: So long a driver may take to let go after its supervisor was killed: the running epochs, and Ray's own end.
 RELEASE_SECONDS = 120.0
 
+#: So long a node may take to join and to start a worker.
+JOIN_SECONDS = 90.0
+
 #: Specs differ in their seeds only, and so few of them that each has one undisturbed study to compare with.
 SEEDS = 3
 
@@ -57,7 +60,10 @@ class FaultStudy:
     @property
     def spec(self) -> dict[str, Any]:
         """The study's specification."""
-        return spec_of(self.seed, self.concurrency, local_cpus=1 if self.kind == "multi-node" else self.concurrency)
+        if self.kind == "local":
+            return spec_of(self.seed, self.concurrency, local_cpus=self.concurrency)
+        # long enough for nodes to join, and more than the head alone can hold
+        return {**spec_of(self.seed, self.concurrency, local_cpus=1), "epochs": 27, "scheduler": {"kind": "full"}}
 
     def run(self, whole: list[dict[str, Any]] | None) -> Tally:
         """Run the study to its end through all the kills, and count; `whole` is what it must equal, if anything."""
@@ -103,6 +109,7 @@ class FaultStudy:
     def _strike(self, process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
         """Kill something at a random moment: early in a session, or after some more lines of the log."""
         target = self.generator.choice(MULTI_NODE_TARGETS if self.kind == "multi-node" else LOCAL_TARGETS)
+        self._wait_for_nodes(process, nodes)
         if self.generator.random() < 0.2:
             pause(process, self.generator.uniform(0.0, 6.0))
         else:
@@ -115,6 +122,13 @@ class FaultStudy:
         if process.poll() is None and kill_one(target, self.folder, process, nodes, self.generator):
             self.tally.kills[target] += 1
             self.struck.append(time.time())
+
+    def _wait_for_nodes(self, process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
+        """Half of the kills come when the nodes have joined and are at work; the others whenever they come."""
+        end = time.monotonic() + (JOIN_SECONDS if self.kind == "multi-node" and self.generator.random() < 0.5 else 0.0)
+        while process.poll() is None and time.monotonic() < end and not nodes.victims("worker"):
+            nodes.join()
+            time.sleep(0.5)
 
     def _wait_for_release(self) -> None:
         """A driver without a supervisor ends by itself; wait for it."""
