@@ -25,7 +25,7 @@ from tune_gate.spec import StudySpec, flat_settings, parse_spec, study_spec, wit
 from tune_gate.study_dir import SPEC_FILE, given_settings, read_spec, with_absolute_paths
 
 #: What a study may change on its way: it decides where and how trials run, and not what they are.
-FREE = ("resources.", "checkpoints.", "failures.", "config.data_dir")
+FREE = ("resources.", "checkpoints.", "failures.", "observers", "config.data_dir")
 
 #: Files that one message names, at most.
 _NAMED = 6

@@ -25,7 +25,9 @@ from trainables.work import WorkOrder, work_order
 from tune_gate.errors import SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line, report_problem
 from tune_gate.heartbeat import Heartbeat
+from tune_gate.metrics import SearchMetrics
 from tune_gate.mirrored_trainable import SUPERSEDED, mirrored
+from tune_gate.observers import callbacks
 from tune_gate.placement import check_nodes, check_room, living_nodes, own_node, request
 from tune_gate.retention import Retention, kept_ones
 from tune_gate.search import Search
@@ -34,6 +36,9 @@ from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
 
 #: How often the search looks whether nodes came or went, and whether it was asked to stop.
 LOOK_AROUND_SECONDS = 1.0
+
+#: How often Ray's metrics are told where the search stands; Prometheus asks no oftener.
+TELL_SECONDS = 10.0
 
 #: A trial is taken for hung after so many times the longest epoch seen, but not before the time that the first may
 #: take: a worker's start, the reading of the data, a GPU's warm-up.
@@ -58,6 +63,7 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
 
     Raises:
         Misuse: no node can ever hold a trial, or some node is not fit for one.
+        SpecError: an observer cannot be had.
         SearchFailed: Tune gave up, or the log could not be written.
     """
     nodes = living_nodes()
@@ -81,6 +87,7 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
             failure_config=tune.FailureConfig(max_failures=0),
             # The trainable saves by itself, before it reports.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            callbacks=callbacks(spec.observers),
             verbose=0,
         ),
     )
@@ -136,6 +143,8 @@ class _Bridge:
         self._slowest = 0.0  # seconds between two reports of one trial, at most
         self._retention = Retention(study, spec.metric, kept_ones(spec), search.trials.values())
         self._beat = Heartbeat(study)
+        self._metrics = SearchMetrics(spec)
+        self._told = -math.inf
         self._looked = -math.inf
         self._capacity = 0
 
@@ -259,6 +268,9 @@ class _Bridge:
             return
         self._looked = now
         self.clean_up()
+        if now - self._told >= TELL_SECONDS:
+            self._told = now
+            self._metrics.update(self.search.trials.values())
         nodes = living_nodes()
         if own_node() not in {node.id for node in nodes}:
             raise SearchFailed("the Ray node that the driver runs on has died")

@@ -155,6 +155,7 @@ class StudySpec(_Section):
     resources: ResourceSettings = ResourceSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     failures: FailureSettings = FailureSettings()
+    observers: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # {tensorboard: {}}, and others of Ray's
     confirm: ConfirmSettings | None = None  # of a study that `tune-gate confirm` made
 
     @cached_property
