@@ -1,0 +1,221 @@
+"""Which scheduler and sampler find more for less, over recorded curves: the numbers of docs/search-defaults.md.
+
+    python -m tests.benchmarks.search_defaults run BENCHMARK --workers 4 --seeds 20 --results DIR
+    python -m tests.benchmarks.search_defaults write --results DIR --output docs/search-defaults.md
+
+BENCHMARK is the stem of a file in ../shared/data/curves, or `cifar10-110`: the 24 published CIFAR-10 runs of depth 110,
+each met once. Every search has a budget of 20 full-length trials with 4 workers, and of 80 with 16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.files import write_atomic
+from search_spaces import space_from_mapping
+from tests.benchmarks.peers import ray_stock
+from tune_gate.replay.comparison import Replayed, ReplaySettings, compare, regret
+from tune_gate.replay.recorded import RecordedCurves, load_curves
+from tune_gate.replay.variants import REFERENCE, Variant
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+PUBLISHED = "cifar10-110"
+BUDGETS = {4: 20, 16: 80}  # full-length trials, by workers
+
+RAY = "Ray's ASHA + OptunaSearch"
+VARIANTS = tuple(
+    Variant(f"{scheduler}, {sampler}", {"scheduler": {"kind": scheduler}, "sampler": {"kind": sampler}})
+    for scheduler, sampler in (
+        ("full", "tpe"), ("asha", "random"), ("asha", "tpe"), ("asha", "tpe-rung"),
+        ("promotion", "random"), ("promotion", "tpe"), ("promotion", "tpe-rung"),
+    )
+)  # fmt: skip
+
+#: With 16 workers a run is long: only what may become a default.
+FEW = ("asha, tpe", "promotion, tpe")
+
+
+def published() -> RecordedCurves:
+    """The 24 runs whose names say everything that varied among them; validation accuracy in %, as published."""
+    folder = SHARED / "reference" / "greyc-runs"
+    with (folder / "runs.csv").open(encoding="utf-8") as file:
+        wanted = {"dataset": "cifar10", "depth": "110"}
+        rows = [row for row in csv.DictReader(file) if "_vc10_" in row["run"] and wanted.items() <= row.items()]
+    curves: dict[str, list[float]] = defaultdict(list)
+    with gzip.open(folder / "curves.csv.gz", "rt", encoding="utf-8") as file:
+        for record in csv.DictReader(file):
+            curves[record["run"]].append(float(record["val_acc"]))
+    epochs = min(len(curves[row["run"]]) for row in rows)
+    values = np.array([curves[row["run"]][:epochs] for row in rows])
+    names = ("init", "gate_iters", "lr_gate", "gate_schedule", "milestones", "gamma")
+    choices = {name: {"choice": sorted({row[name] for row in rows})} for name in names}
+    return RecordedCurves(
+        name=PUBLISHED,
+        space=space_from_mapping(choices, PUBLISHED),
+        points=tuple({name: row[name] for name in names} for row in rows),
+        values=values,
+        tests=np.full_like(values, np.nan),
+        seconds=np.full_like(values, np.nan),
+        diverged=np.zeros(len(values), dtype=bool),
+        settings={},
+        images=5000,
+    )
+
+
+def run(benchmark: str, workers: int, seeds: int) -> dict[str, Any]:
+    """Each search's regret, and full-length trials until the reference's median end (or one SE of the best)."""
+    started = time.perf_counter()
+    variants = VARIANTS if workers == 4 else [variant for variant in VARIANTS if variant.name in FEW]
+    if benchmark == PUBLISHED:
+        curves = published()
+        tolerance = curves.standard_error
+        settings = ReplaySettings(
+            workers=workers, seeds=seeds, trials=len(curves.points), lookup="unused", tolerance=tolerance
+        )
+        comparison = compare(curves, variants, settings)
+        searches, target = list(comparison.searches), curves.best - tolerance
+    else:
+        curves = load_curves(SHARED / "data" / "curves" / f"{benchmark}.npz")
+        settings = ReplaySettings(workers=workers, seeds=seeds, budget=BUDGETS[workers])
+        searches = list(compare(curves, variants, settings).searches)
+        if workers == 4:
+            budget = BUDGETS[workers] * curves.epochs
+            peers = tuple(ray_stock(curves, seed, workers, budget) for seed in range(seeds))
+            searches.append(Replayed(Variant(RAY, {}), peers))
+        target = float(np.median(searches[0].best()))
+    return {
+        "benchmark": benchmark,
+        "workers": workers,
+        "seeds": seeds,
+        "seconds": time.perf_counter() - started,
+        "searches": {
+            search.variant.name: {
+                "regret": regret(curves, search.best()),
+                "lengths": [epochs / curves.epochs for epochs in search.epochs_to(target)],
+                "trials": sum(run.trials for run in search.runs),
+            }
+            for search in searches
+        },
+    }
+
+
+def pooled_table(results: list[dict[str, Any]]) -> list[str]:
+    """Over all tables: regret, share of runs that reach the reference's median end, and how much sooner."""
+    budget = BUDGETS[results[0]["workers"]]
+    names = list(dict.fromkeys(name for result in results for name in result["searches"]))
+    base = np.concatenate([result["searches"][REFERENCE.name]["regret"] for result in results]).mean()
+    lines = [
+        "| search | regret %, mean | 5-95 % | 75th | of random's | reached | speed-up |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        here = [result["searches"][name] for result in results if name in result["searches"]]
+        regrets = np.concatenate([search["regret"] for search in here])
+        lengths = np.concatenate([search["lengths"] for search in here])
+        low, high = np.quantile(regrets, (0.05, 0.95))
+        lines.append(
+            f"| {name} | {regrets.mean():.1f} | {low:.1f}-{high:.1f} | {np.quantile(regrets, 0.75):.1f} | "
+            f"{regrets.mean() / base:.2f} | {np.isfinite(lengths).mean():.0%} | {_speed(budget, lengths)} |"
+        )
+    return lines
+
+
+def benchmark_table(results: list[dict[str, Any]]) -> list[str]:
+    """Mean regret and the share that reached the reference, table by table."""
+    names = list(dict.fromkeys(name for result in results for name in result["searches"]))
+    lines = [
+        "| search | " + " | ".join(result["benchmark"] for result in results) + " |",
+        "|---" * (len(results) + 1) + "|",
+    ]
+    for name in names:
+        cells = []
+        for result in results:
+            search = result["searches"].get(name)
+            cells.append(
+                "-"
+                if search is None
+                else f"{np.mean(search['regret']):.1f}, {np.isfinite(search['lengths']).mean():.0%}"
+            )
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def published_table(result: dict[str, Any]) -> list[str]:
+    """Full-length trials until one standard error of the best known, and against random at full length."""
+    base = float(np.median(result["searches"][REFERENCE.name]["lengths"]))
+    lines = ["| search | full lengths, median | 5-95 % | of random's |", "|---|---|---|---|"]
+    for name, search in result["searches"].items():
+        low, median, high = np.quantile(search["lengths"], (0.05, 0.5, 0.95), method="inverted_cdf")
+        lines.append(f"| {name} | {median:.2f} | {low:.2f}-{high:.2f} | {median / base:.2f} |")
+    return lines
+
+
+def write(results: Path, output: Path) -> None:
+    """Put the tables of all results between the marks of the document; its words are kept."""
+    records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    tables = [record for record in records if record["benchmark"] != PUBLISHED]
+    blocks: list[str] = []
+    for workers in sorted({record["workers"] for record in tables}):
+        here = [record for record in tables if record["workers"] == workers]
+        seeds = "/".join(map(str, sorted({record["seeds"] for record in here})))
+        head = f"### {workers} workers, {BUDGETS[workers]} full-length trials, {len(here)} tables x {seeds} seeds"
+        blocks += [
+            head,
+            "",
+            *pooled_table(here),
+            "",
+            "Mean regret in %, and share of runs that reached random's median end:",
+        ]
+        blocks += ["", *benchmark_table(here), ""]
+    for record in records:
+        if record["benchmark"] == PUBLISHED:
+            head = (
+                f"### The 24 published CIFAR-10 runs of depth 110, {record['workers']} workers, {record['seeds']} seeds"
+            )
+            blocks += [head, "", *published_table(record), ""]
+    text = output.read_text(encoding="utf-8")
+    before, _, rest = text.partition("<!-- tables -->")
+    _, _, after = rest.partition("<!-- end of tables -->")
+    write_atomic(output, f"{before}<!-- tables -->\n\n" + "\n".join(blocks) + f"\n<!-- end of tables -->{after}")
+
+
+def _speed(budget: float, lengths: Iterable[float]) -> str:
+    median = float(np.median(np.asarray(lengths)))
+    return f"{budget / median:.1f}" if math.isfinite(median) else "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run")
+    running.add_argument("benchmark")
+    running.add_argument("--workers", type=int, choices=sorted(BUDGETS), default=4)
+    running.add_argument("--seeds", type=int, default=20)
+    running.add_argument("--results", type=Path, required=True)
+    writing = commands.add_parser("write")
+    writing.add_argument("--results", type=Path, required=True)
+    writing.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.command == "write":
+        write(arguments.results, arguments.output)
+        return
+    result = run(arguments.benchmark, arguments.workers, arguments.seeds)
+    path = arguments.results / f"{arguments.benchmark}-{arguments.workers}.json"
+    write_atomic(path, json.dumps(result))
+    trials = sum(search["trials"] for search in result["searches"].values())
+    print(f"{path}: {trials} trials in {result['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
