@@ -18,6 +18,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument for each option
         list[Path] | None, typer.Option("--try", metavar="SETTINGS.yaml", help="Scheduler and sampler to try.")
     ] = None,
     usual: Annotated[bool, typer.Option("--compare", help="Try the usual searches, too.")] = False,  # noqa: FBT002
+    advice: Annotated[bool, typer.Option("--advise", help="Say which rungs the curves speak for.")] = False,  # noqa: FBT002
     workers: Annotated[int, typer.Option("--workers", min=1, help="Trials at once.")] = 4,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each search.")] = 20,
     budget: Annotated[
@@ -45,11 +46,14 @@ def replay(  # noqa: PLR0913, PLR0917  one argument for each option
     records: list[dict[str, Any]] = []
     console = stdout_console()
     for path in studies:
-        comparison = session.replay_study(path, asked)
+        comparison, advised = session.advise_study(path, asked) if advice else (session.replay_study(path, asked), None)
         if as_json:
-            records.append({"study": str(path), "searches": [line.to_record() for line in comparison.summaries()]})
+            record = {"study": str(path), "searches": [line.to_record() for line in comparison.summaries()]}
+            records.append(record if advised is None else {**record, "advice": advised.scheduler})
         else:
             console.print(comparison_view(comparison))
+            for line in advised.lines if advised is not None else ():
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         if figure is not None:
             draw_comparison(comparison, figure)
             console.print(f"wrote {figure}", markup=False, highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tune_gate.progress import duration
 from tune_gate.retention import kept_ones
+from tune_gate.rung_check import rung_warnings
 from tune_gate.schedulers import survivors_of
 from tune_gate.spec import ResourceSettings, StudySpec
 
@@ -126,6 +127,7 @@ def plan_view(spec: StudySpec) -> Group:
             f"measured: {seconds:.2f} s for an epoch of the default configuration (in {duration(measured)}); "
             "trials that run side by side on shared cores may be slower"
         ),
+        *(Text(f"warning: {warning}", style="yellow") for warning in rung_warnings(spec)),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from search_spaces.errors import unknown_name
 from tune_gate.errors import SpecError
+from tune_gate.replay.advice import Advice, advise
 from tune_gate.replay.comparison import Comparison, ReplaySettings, compare
 from tune_gate.replay.lookup import LookupKind
 from tune_gate.replay.recorded import RecordedCurves, load_curves
@@ -43,14 +44,25 @@ def replay_study(path: Path, request: Request) -> Comparison:
         SpecError: the settings of a search are wrong.
         StudyNotFound, SchemaUnknown, AnalysisError, LogCorrupt, SpaceError: the study cannot be read.
     """
+    curves = _curves(path, request)
+    own = [Variant("as it was", {})] if curves.settings else []
+    variants = [*own, *map(load_variant, request.tried), *(USUAL if request.usual else ())]
+    return compare(curves, variants, _settings(curves, request))
+
+
+def advise_study(path: Path, request: Request) -> tuple[Comparison, Advice]:
+    """Which first rung and reduction factor the curves at `path` speak for. Raises as `replay_study`."""
+    curves = _curves(path, request)
+    return advise(curves, _settings(curves, request))
+
+
+def _curves(path: Path, request: Request) -> RecordedCurves:
     if request.lookup not in get_args(LookupKind):
         raise SpecError(unknown_name("lookup", request.lookup, get_args(LookupKind)))
     curves = load_curves(path)
     if request.epoch_seconds is not None:
         curves = dataclasses.replace(curves, seconds=np.full_like(curves.values, request.epoch_seconds))
-    own = [Variant("as it was", {})] if curves.settings else []
-    variants = [*own, *map(load_variant, request.tried), *(USUAL if request.usual else ())]
-    return compare(curves, variants, _settings(curves, request))
+    return curves
 
 
 def _settings(curves: RecordedCurves, request: Request) -> ReplaySettings:

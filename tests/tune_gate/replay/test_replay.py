@@ -23,9 +23,10 @@ from tune_gate.errors import Misuse, SpecError
 from tune_gate.replay.comparison import ReplaySettings, Spread, compare
 from tune_gate.replay.lookup import Lookup
 from tune_gate.replay.recorded import RecordedCurves, load_curves
-from tune_gate.replay.session import Request, replay_study
+from tune_gate.replay.session import Request, advise_study, replay_study
 from tune_gate.replay.simulation import Run, epoch_hours, simulate
 from tune_gate.replay.variants import REFERENCE, Variant, load_variant, replay_spec
+from tune_gate.rung_check import rung_warnings
 from tune_gate.search import Assignment, Search
 from tune_gate.spec import StudySpec, study_spec
 from tune_gate.study_dir import create_study
@@ -249,6 +250,53 @@ def test_the_command_prints_a_table_draws_a_figure_and_speaks_json(tmp_path: Pat
     assert drawing.read_text().startswith("<?xml")
     told = CliRunner().invoke(app, ["replay", str(path), "--json", *options])
     assert json.loads(told.output)[0]["searches"][0]["runs"] == 2
+
+
+def test_advice_prefers_rungs_that_keep_the_winner_and_cost_less(tmp_path: Path) -> None:
+    """The curves of this table never cross: the earliest rung is as good as any, and the cheapest."""
+    comparison, advice = advise_study(table(tmp_path, epochs=27), Request(seeds=8, budget=12.0, tolerance=0.05))
+    assert len(comparison.searches) == 1 + 3 * 3
+    assert advice.scheduler is not None
+    assert "grace_period: 1," in advice.scheduler
+    assert advice.lines[0].startswith("advice: scheduler.grace_period=1 ")
+
+
+def test_advice_against_rungs_that_see_nothing(tmp_path: Path) -> None:
+    """Before the last epoch the values are the ranks turned round: whoever stops early stops the best."""
+    generator = np.random.default_rng(0)
+    points = generator.random((60, 1))
+    values = np.repeat(1 - points, 27, axis=1) * 0.5
+    values[:, -1] = points[:, 0]
+    np.savez(tmp_path / "curves.npz", X=points, V=values)
+    _, advice = advise_study(tmp_path / "curves.npz", Request(seeds=8, budget=15.0, tolerance=0.02))
+    assert advice.scheduler is None
+    assert "scheduler.kind=full" in advice.lines[0]
+
+
+def test_the_command_gives_advice(tmp_path: Path) -> None:
+    options = ["--advise", "--seeds", "2", "--budget", "4"]
+    shown = CliRunner().invoke(app, ["replay", str(table(tmp_path)), *options])
+    assert shown.exit_code == 0, shown.output
+    assert "advice: " in shown.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"epochs": 27, "space": {"lr": {"log-float": [0.01, 0.5]}}}, "rung 3 lies before the first drop"),
+        ({"epochs": 27, "config": {"warmup_epochs": 3}}, "rung 3 lies inside the warm-up of 3 epochs"),
+    ],
+)
+def test_a_rung_that_comes_too_early_is_warned_of(changes: dict[str, Any], warning: str) -> None:
+    assert any(line.startswith(warning) for line in rung_warnings(study_spec(changes)))
+
+
+def test_rungs_after_the_drop_and_no_rungs_are_not_warned_of() -> None:
+    space = {"lr": {"log-float": [0.01, 0.5]}}
+    late = {"epochs": 27, "space": space, "config": {"milestones": [4, 8]}, "scheduler": {"rungs": [5, 15]}}
+    assert rung_warnings(study_spec(late)) == []
+    assert rung_warnings(study_spec({**late, "scheduler": {"kind": "full"}})) == []
+    assert rung_warnings(study_spec({"epochs": 27, "space": space, "config": {"schedule": "cosine"}})) == []
 
 
 def test_the_recorded_benchmarks_load(shared: Path) -> None:
