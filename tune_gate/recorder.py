@@ -15,12 +15,10 @@ from analysis.log import LOG_FILE, event_line, header_line, read_log
 from tune_gate.errors import LogWriteError
 from tune_gate.log_mirror import open_mirror
 
-#: What trials do all the time (they begin, they report, they end) may wait this long for the disk, so that many share
-#: one flush. It survives the death of the process at once; only a power cut can take it. The log is then that of a
-#: second before, and nothing was deleted that it still counts on (`settle` comes first): the same is done again.
+#: What does not end a trial's run may wait this long for the disk, so that many share one flush. It survives the
+#: death of the process at once; only a power cut can take it. The log is then that of a second before, and nothing was
+#: deleted that it still counts on (`settle` comes first): the same is done again. What ends a run never waits.
 SYNC_SECONDS = 1.0
-
-_MAY_WAIT = (TrialSuggested, AttemptStarted, EpochReported)
 
 
 class Fold(Protocol):
@@ -121,7 +119,8 @@ class Recorder:
             fold.apply(event)
 
     def _may_wait(self, event: Event) -> bool:
-        return isinstance(event, _MAY_WAIT) and time.monotonic() - self._synced < SYNC_SECONDS
+        begins = isinstance(event, TrialSuggested | AttemptStarted)
+        return (begins or _is_plain(event)) and time.monotonic() - self._synced < SYNC_SECONDS
 
     def _open(self) -> int:
         """The log's descriptor, at the end of the last whole line: a torn tail is cut off before the next append."""

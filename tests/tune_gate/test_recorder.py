@@ -201,7 +201,7 @@ def test_a_disk_that_says_only_when_synced_that_it_is_full_has_not_the_event(
     assert read_log(tmp_path / LOG_FILE) == fold.events == [warned(1), warned(3)]
 
 
-def test_what_trials_do_shares_a_flush_and_the_rest_is_synced_at_once(
+def test_decisions_are_synced_at_once_and_what_ends_nothing_shares_a_flush(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
@@ -212,21 +212,21 @@ def test_what_trials_do_shares_a_flush_and_the_rest_is_synced_at_once(
     recorder.append(TrialSuggested(1.0, 1, {}, 1, "random"))
     recorder.append(AttemptStarted(1.0, 1, 1, 0))
     recorder.append(continuing(1))
-    for action in ("stop", "complete", "diverge", "interrupt"):
-        recorder.append(EpochReported(1.0, 1, 1, 2, {"val_acc": 0.5}, action))
     assert not synced
+    for count, action in enumerate(("stop", "complete", "diverge", "interrupt", "pause"), start=1):
+        recorder.append(EpochReported(1.0, 1, 1, 2, {"val_acc": 0.5}, action))
+        assert len(synced) == count
+    recorder.append(continuing(3))
     recorder.settle()
     recorder.settle()  # nothing is new
-    assert len(synced) == 1
+    assert len(synced) == 6
     recorder.append(warned(1))
-    assert len(synced) == 2
-    recorder.settle()
-    assert len(synced) == 2
+    assert len(synced) == 7
     monkeypatch.setattr("tune_gate.recorder.SYNC_SECONDS", 0.0)
-    recorder.append(continuing(3))
-    assert len(synced) == 3
+    recorder.append(continuing(4))
+    assert len(synced) == 8
     recorder.close()
-    assert len(synced) == 4
+    assert len(synced) == 9
 
 
 def test_a_disk_that_does_not_take_what_waited_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
