@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -29,22 +31,26 @@ def test_the_rungs_are_where_it_says() -> None:
     assert study_spec(yaml.safe_load(blocks("yaml")[0])).milestones == (9, 27)
 
 
-def commands() -> set[str]:
-    return set(re.findall(r"tune-gate ([a-z]+)", "\n".join(blocks("console"))))
+def command_lines() -> list[list[str]]:
+    lines = re.findall(r"^\$ (?:\S*/)?tune-gate (.+)$", "\n".join(blocks("console")), re.MULTILINE)
+    return [shlex.split(line.split(" > ")[0], comments=True) for line in lines]
 
 
-@pytest.mark.parametrize("name", sorted(commands()))
-def test_every_command_exists(name: str) -> None:
-    assert name in typer.main.get_command(app).commands  # type: ignore[attr-defined]
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_every_command_has_the_options_it_is_shown_with(words: list[str]) -> None:
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
 
 
-def test_the_python_example_compiles_and_its_names_exist() -> None:
-    import tune_gate
-
-    (example,) = blocks("python")
+@pytest.mark.parametrize("example", blocks("python"))
+def test_the_python_examples_compile_and_their_names_exist(example: str) -> None:
     compile(example, "README", "exec")
-    for name in re.findall(r"import (.+)", example)[0].split(", "):
-        assert callable(getattr(tune_gate, name))
+    for module, names in re.findall(r"from (\w+) import (.+)", example):
+        for name in names.split(", "):
+            assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_every_make_target_exists() -> None:
@@ -54,5 +60,5 @@ def test_every_make_target_exists() -> None:
 
 
 def test_every_picture_and_file_exists() -> None:
-    for path in re.findall(r"!\[.*?\]\((.+?)\)", README) + re.findall(r"tests/benchmarks/\w+\.py", README):
+    for path in re.findall(r"\[.*?\]\((.+?)\)", README) + re.findall(r"tests/benchmarks/\w+\.py", README):
         assert (ROOT / path).is_file()
