@@ -202,8 +202,6 @@ class _Bridge:
             return "stop"
         action = self.search.report(order.trial, order.attempt, result["epoch"], metrics)
         self.search.retire(result.get(SUPERSEDED, ()))
-        if self.search.trials[order.trial].ended:
-            self._retention.end(self.search.trials[order.trial])
         return action
 
     def fail(self, tune_id: str, error: BaseException | None) -> None:
@@ -245,6 +243,7 @@ class _Bridge:
 
     def clean_up(self) -> None:
         """Delete the checkpoints that the log no longer counts on, once it is on the disk. Raises LogWriteError."""
+        self._retention.take_in(self.search.trials.values())
         self.search.settle()
         self._retention.sweep()
 

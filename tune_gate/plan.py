@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import time
+from bisect import insort
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Group
@@ -37,17 +40,37 @@ def rung_plan(spec: StudySpec) -> list[RungPlan]:
     A share 1/eta of the trials passes a rung, if they arrive in random order; asynchronous halving lets early arrivals
     pass more easily, so a short search passes somewhat more.
     """
+    survivors = _expected_promotions if spec.scheduler.kind == "promotion" else _expected_survivors
     plan = []
     trials, start = float(spec.trials), 0
     for milestone in (*spec.milestones, spec.epochs):
         plan.append(RungPlan(start, milestone, trials))
-        trials, start = _expected_survivors(trials, spec.scheduler.reduction_factor), milestone
+        trials, start = survivors(trials, spec.scheduler.reduction_factor), milestone
     return plan
 
 
 def _expected_survivors(trials: float, reduction_factor: int) -> float:
     """Of `trials` that arrive in random order, how many pass: the n-th with the share of survivors among n."""
     return sum(survivors_of(n, reduction_factor) / n for n in range(1, round(trials) + 1))
+
+
+def _expected_promotions(trials: float, reduction_factor: int) -> float:
+    """Of `trials` that arrive in random order, how many are promoted: those that are among the best 1/eta of the
+    arrived at some time, the mean over random orders; and at least one, which a search trains on at its end.
+    """
+    count = round(trials)
+    orders = (random.Random(order).sample(range(count), count) for order in range(_ORDERS))  # noqa: S311
+    return max(1.0, sum(_promotions(ranks, reduction_factor) for ranks in orders) / _ORDERS)
+
+
+def _promotions(ranks: Iterable[int], reduction_factor: int) -> int:
+    """How many of those that arrive with these ranks (0 is the best) are ever among the best 1/eta of the arrived."""
+    arrived: list[int] = []
+    promoted: set[int] = set()
+    for rank in ranks:
+        insort(arrived, rank)
+        promoted.update(arrived[: len(arrived) // reduction_factor])
+    return len(promoted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,9 @@ def disk_plan(spec: StudySpec, checkpoint_bytes: int, slots: int, epochs: float)
     log = spec.trials * _TRIAL_LINES_BYTES + epochs * _REPORT_LINE_BYTES
     return DiskPlan(live * of_trial, min(kept_ones(spec), spec.trials) * of_trial, round(log))
 
+
+#: Random orders of arrival over which a number of promotions is averaged.
+_ORDERS = 20
 
 #: Of the lines of the log, those of a trial's beginning together, and that of an epoch with all its metrics.
 _TRIAL_LINES_BYTES = 600

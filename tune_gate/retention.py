@@ -29,16 +29,18 @@ class Retention:
         self._best = best
         self._kept: list[tuple[float, int]] = []  # a heap: the worst first; of equals, the later trial first
         self._doomed: list[int] = []  # trials whose checkpoints go with the next sweep
-        for trial in trials:
-            if trial.ended:
-                self.end(trial)
+        self._seen: set[int] = set()  # ended trials that were taken in
+        self.take_in(trials)
         self.sweep()  # the log has been on the disk for long
 
-    def end(self, trial: Trial) -> None:
-        """Take in that `trial` has ended."""
-        surplus = self._surplus(trial)
-        if surplus is not None:
-            self._doomed.append(surplus)
+    def take_in(self, trials: Iterable[Trial]) -> None:
+        """Take in which of `trials` have ended, whatever ended them: a report, a failure too many, the search's end."""
+        for trial in trials:
+            if trial.ended and trial.number not in self._seen:
+                self._seen.add(trial.number)
+                surplus = self._surplus(trial)
+                if surplus is not None:
+                    self._doomed.append(surplus)
 
     def sweep(self) -> None:
         """Delete what is not kept. The log must be on the disk: what a power cut leaves of it may count on that."""

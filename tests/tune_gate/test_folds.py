@@ -203,7 +203,7 @@ def test_retention_begun_anew_keeps_what_retention_that_saw_it_all_keeps(
                     checkpoint_folder(folder, number).mkdir(parents=True, exist_ok=True)
             if trial.ended and number not in ended:
                 ended.add(number)
-                retention.end(trial)
+                retention.take_in([trial])
     retention.sweep()
     Retention(anew, spec.metric, 2, fold.trials.values())
     kept = {path.name for path in (anew / "trials").glob("*")}
