@@ -144,6 +144,7 @@ def _named(root: int, name: str) -> Iterator[int]:
 
 def kind_of(name: str, command: str) -> str | None:
     """What a process of Ray is, in our words; None for one that we leave alone."""
+    command = command.strip()  # Ray pads the titles of its processes
     if name in ("gcs_server", "raylet"):
         return "GCS" if name == "gcs_server" else "raylet"
     if not command.startswith("ray::") or command.startswith("ray::IDLE"):

@@ -63,7 +63,7 @@ class FaultStudy:
         if self.kind == "local":
             return spec_of(self.seed, self.concurrency, local_cpus=self.concurrency)
         # long enough for nodes to join, and more than the head alone can hold
-        return {**spec_of(self.seed, self.concurrency, local_cpus=1), "epochs": 27, "scheduler": {"kind": "full"}}
+        return {**spec_of(self.seed, self.concurrency, local_cpus=1), "epochs": 90, "scheduler": {"kind": "full"}}
 
     def run(self, whole: list[dict[str, Any]] | None) -> Tally:
         """Run the study to its end through all the kills, and count; `whole` is what it must equal, if anything."""

@@ -102,6 +102,7 @@ def test_quantiles() -> None:
         ("ray::Traced", "ray::Traced.train", "worker"),
         ("ray::IDLE", "ray::IDLE", None),
         ("ray::DashboardA", "ray::DashboardAgent", "agent"),
+        ("ray::RuntimeEnv", "ray::RuntimeEnvAgent      ", "agent"),
         ("python", "python -u log_monitor.py", None),
     ],
 )
