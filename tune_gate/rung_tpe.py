@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState, create_trial
+import numpy as np
 
-from analysis.events import EpochReported, Event, TrialInherited, TrialSuggested
-from search_spaces import Choice
-from tune_gate.parzen import Observations
+from analysis.events import EpochReported, Event, TrialFailed, TrialInherited, TrialSuggested
+from tune_gate.joint_parzen import JointParzen, draw_promising
 from tune_gate.samplers import RandomSampler, Suggestion, derived_seed
-from tune_gate.schedulers import FLOOR
 from tune_gate.spec import StudySpec
-from tune_gate.tpe import distribution, draw_point, quiet
+from tune_gate.unit_cube import UnitCube, Vector
+
+#: Share of the values at a rung that count as good, and the fewest that do.
+GOOD = 0.1
+FEWEST_GOOD = 2
+
+#: Random draws that may hit a point tried before, until one such is tried again: the space is nearly used up.
+_REDRAWS = 20
 
 
 class RungTpeSampler:
-    """TPE (Bergstra et al. 2011) told only what trials reached at one rung: the highest with at least max(10, number of
-    dimensions + 2) values, the end of training being the highest of all.
+    """TPE (Bergstra et al. 2011) over all parameters jointly, told only what trials reached at one rung: the highest
+    with at least max(10, number of dimensions + 2) values, the end of training being the highest of all.
 
-    So a value at one rung never competes with one at another. Where no rung has enough values, and for a share of the
-    suggestions ever after, a point is drawn at random. A trial that diverged has the floor value at every rung.
+    The best tenth of these values are the good trials, so a value at one rung never competes with one at another. All
+    other trials are the background that they are set against: those that lost at a lower rung or diverged, and those
+    that still run (constant liar, Ginsbourger et al. 2010), so that workers do not all try one place; only of a trial
+    that failed nothing is known. Where no rung has enough values, and for a share of the suggestions ever after, a
+    point is drawn at random. No point is tried twice while others are found.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -32,92 +39,84 @@ class RungTpeSampler:
         self._explore = spec.sampler.explore
         self._metric = spec.metric
         self._space = spec.search_space
+        self._cube = UnitCube(self._space)
         self._uniform = RandomSampler(self._space, spec.seed)
-        self._distributions = {parameter.name: distribution(parameter) for parameter in self._space.parameters}
         self._enough = spec.sampler.startup or max(10, len(self._space.parameters) + 2)
         self._milestones = frozenset({*spec.milestones, spec.epochs})
-        self._settings: dict[int, Mapping[str, Any]] = {}  # by trial
-        self._diverged: list[int] = []
-        self._rungs: dict[int, _Rung] = {}  # by epoch
+        self._vectors: dict[int, Vector] = {}  # by trial
+        self._tried: set[bytes] = set()  # vectors
+        self._silent: set[int] = set()  # trials that failed, wherever they did
+        self._rungs: dict[int, dict[int, float]] = {}  # epoch -> trial -> value; the first of a trial stands
 
     def suggest(self, trial: int) -> Suggestion:
         """The point that trial number `trial` tries."""
+        told = next((self._rungs[at] for at in sorted(self._rungs, reverse=True) if self._is_enough(at)), None)
         generator = random.Random(derived_seed(self._seed, "explore", trial))  # noqa: S311  not for secrets
-        rung = next((self._rungs[at] for at in sorted(self._rungs, reverse=True) if self._has_enough(at)), None)
-        if rung is None or generator.random() < self._explore:
-            return self._uniform.suggest(trial)
-        sampler_seed = derived_seed(self._seed, "tpe-rung", trial)
-        return Suggestion(
-            draw_point(self._space, self._distributions, rung.study, rung.observations, sampler_seed), "tpe-rung"
-        )
+        if told is not None and generator.random() >= self._explore:
+            for vector in self._promising(told, trial):
+                point = self._cube.decode(vector)
+                if self._is_new(point):
+                    return Suggestion(point, "tpe-rung")
+        return self._random(trial)
 
     def apply(self, event: Event) -> None:
         """Take one event of the log in."""
         match event:
             case TrialSuggested():
-                self._settings[event.trial] = event.settings
+                self._add(event.trial, event.settings)
             case TrialInherited():
                 self._inherit(event)
-            case EpochReported() if event.trial in self._settings:
+            case TrialFailed():
+                self._silent.add(event.trial)
+            case EpochReported() if event.trial in self._vectors:
                 self._report(event)
             case _:
                 pass
 
+    def _promising(self, told: Mapping[int, float], trial: int) -> Iterator[Vector]:
+        """Points that are likely among the good ones and unlikely among the others, the likeliest first."""
+        ranked = sorted(told, key=lambda number: (-told[number], number))
+        good = ranked[: max(FEWEST_GOOD, math.ceil(GOOD * len(ranked)))]
+        others = [number for number in self._vectors if number not in good and number not in self._silent]
+        rng = np.random.default_rng(derived_seed(self._seed, "tpe-rung", trial))
+        return iter(draw_promising(self._parzen(good), self._parzen(others), rng))
+
+    def _parzen(self, trials: list[int]) -> JointParzen:
+        points = [self._vectors[trial] for trial in trials]
+        return JointParzen(np.array(points).reshape(len(points), len(self._cube.axes)), self._cube.choices)
+
+    def _random(self, trial: int) -> Suggestion:
+        drawn = self._uniform.suggest(trial)
+        generator = random.Random(derived_seed(self._seed, "redraw", trial))  # noqa: S311  not for secrets
+        for _ in range(_REDRAWS):
+            if self._is_new(drawn.settings):
+                break
+            drawn = Suggestion(self._space.sample(generator), "random")
+        return drawn
+
+    def _is_new(self, settings: Mapping[str, Any]) -> bool:
+        return self._cube.encode(settings).tobytes() not in self._tried
+
+    def _is_enough(self, milestone: int) -> bool:
+        return len(self._rungs[milestone]) >= self._enough
+
+    def _add(self, trial: int, settings: Mapping[str, Any]) -> None:
+        self._vectors[trial] = self._cube.encode(settings)
+        self._tried.add(self._vectors[trial].tobytes())
+
     def _inherit(self, event: TrialInherited) -> None:
         """Take in a trial of another study, under a number that no trial of ours has, at the rungs that it reached."""
-        number = -1 - len(self._settings)
-        self._settings[number] = event.settings
-        if event.state == "diverged":
-            self._diverge(number)
-            return
+        number = -1 - len(self._vectors)
+        self._vectors[number] = self._cube.encode(event.settings)
         for epoch, value in event.values:
             if epoch in self._milestones:
-                self._tell(self._rung(epoch), number, value)
+                self._tell(epoch, number, value)
 
     def _report(self, event: EpochReported) -> None:
-        if event.action == "diverge":
-            self._diverge(event.trial)
-        elif event.rung is not None:
-            self._tell(self._rung(event.rung.milestone), event.trial, event.rung.value)
+        if event.rung is not None:
+            self._tell(event.rung.milestone, event.trial, event.rung.value)
         elif event.action == "complete":
-            self._tell(self._rung(event.epoch), event.trial, event.metrics[self._metric])
+            self._tell(event.epoch, event.trial, event.metrics[self._metric])
 
-    def _diverge(self, trial: int) -> None:
-        if trial not in self._diverged:
-            self._diverged.append(trial)
-            for rung in self._rungs.values():
-                self._tell(rung, trial, FLOOR)
-
-    def _has_enough(self, milestone: int) -> bool:
-        return len(self._rungs[milestone].told) - len(self._diverged) >= self._enough
-
-    def _rung(self, milestone: int) -> _Rung:
-        if milestone not in self._rungs:
-            self._rungs[milestone] = _Rung(self._distributions)
-            for trial in self._diverged:
-                self._tell(self._rungs[milestone], trial, FLOOR)
-        return self._rungs[milestone]
-
-    def _tell(self, rung: _Rung, trial: int, value: float) -> None:
-        if trial in rung.told:
-            return  # the first value stands, at a rung as with the scheduler
-        rung.told.add(trial)
-        settings = self._settings[trial]
-        known = {name: wanted for name in settings if (wanted := self._distributions.get(name)) is not None}
-        point = {name: self._external(name, settings[name]) for name in known}
-        rung.study.add_trial(create_trial(state=TrialState.COMPLETE, params=point, distributions=known, value=value))
-        rung.observations.add(point)
-
-    def _external(self, name: str, value: Any) -> Any:
-        dimension = next(p.dimension for p in self._space.parameters if p.name == name)
-        return dimension.label(value) if isinstance(dimension, Choice) else value
-
-
-class _Rung:
-    """What Optuna is told of one rung."""
-
-    def __init__(self, distributions: Mapping[str, BaseDistribution | None]) -> None:
-        with quiet():
-            self.study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
-        self.observations = Observations(distributions)
-        self.told: set[int] = set()  # trials
+    def _tell(self, milestone: int, trial: int, value: float) -> None:
+        self._rungs.setdefault(milestone, {}).setdefault(trial, value)

@@ -397,20 +397,53 @@ def test_tpe_waits_until_enough_trials_have_ended() -> None:
 
 def test_tpe_rung_compares_values_of_the_highest_rung_with_enough_of_them() -> None:
     spec = spec_of("tpe-rung", sampler={"kind": "tpe-rung", "startup": 3, "explore": 0.0})
-    sampler = build_sampler(spec)
-    for event in story(spec, [("stop", 0.5)] * 4 + [("complete", 0.9)] * 2):
-        sampler.apply(event)
+    sampler = told(spec, story(spec, [("stop", 0.5)] * 4 + [("complete", 0.9)] * 2))
     rungs = sampler._then._rungs  # type: ignore[attr-defined]
-    assert {epoch: len(rung.told) for epoch, rung in rungs.items()} == {1: 6, 3: 6, 9: 2}
+    assert {epoch: len(told) for epoch, told in rungs.items()} == {1: 6, 3: 6, 9: 2}
+    assert list(rungs[9].values()) == pytest.approx([0.9, 0.9])
     assert sampler.suggest(7).source == "tpe-rung"
-    values = [trial.value for trial in rungs[9].study.get_trials()]
-    assert values == pytest.approx([0.9, 0.9])
     few = told(spec, story(spec, [("stop", 0.5)] * 2))
     assert few.suggest(5).source == "random"
 
 
-def test_tpe_rung_takes_a_trial_that_diverged_for_bad_at_every_rung() -> None:
-    spec = spec_of("tpe-rung", sampler={"kind": "tpe-rung", "startup": 3, "explore": 0.0})
-    sampler = told(spec, story(spec, [("diverge", 0.0), ("stop", 0.5), ("complete", 0.9)]))
-    rungs = sampler._then._rungs  # type: ignore[attr-defined]
-    assert all(FLOOR in [trial.value for trial in rung.study.get_trials()] for rung in rungs.values())
+def on_a_ramp(fates: Mapping[float, str], **sampler: Any) -> Sampler:
+    """`tpe-rung` after trials at these learning rates: those that ended are the better, the lower the rate."""
+    space = {"lr": {"log-float": [0.001, 1.0]}}
+    spec = spec_of("tpe-rung", space=space, first=[], sampler={"kind": "tpe-rung", "startup": 3, **sampler})
+    drawn = build_sampler(spec)
+    for trial, (rate, fate) in enumerate(fates.items(), 1):
+        drawn.apply(TrialSuggested(0.0, trial, {"lr": rate}, 1, "random"))
+        if fate != "run":
+            metrics = {"val_acc": 1.0 - rate, "diverged": float(fate == "diverge")}
+            drawn.apply(EpochReported(0.0, trial, 1, spec.epochs, metrics, fate))  # type: ignore[arg-type]
+    return drawn
+
+
+def mean_log_rate(sampler: Sampler) -> float:
+    rates = [math.log10(sampler.suggest(trial).settings["lr"]) for trial in range(50, 150)]
+    return statistics.mean(rates)
+
+
+RAMP = {10 ** -(3 * place / 9): "complete" for place in range(10)}
+
+
+def test_tpe_rung_draws_where_the_good_values_are() -> None:
+    sampler = on_a_ramp(RAMP, explore=0.0)
+    assert {sampler.suggest(trial).source for trial in range(50, 60)} == {"tpe-rung"}
+    assert mean_log_rate(sampler) < -2.2
+
+
+def test_tpe_rung_keeps_away_from_where_trials_diverged_and_from_where_trials_run() -> None:
+    alone = mean_log_rate(on_a_ramp(RAMP, explore=0.0))
+    low = {0.001 * (1 + place / 100): "diverge" for place in range(1, 9)}
+    assert mean_log_rate(on_a_ramp(RAMP | low, explore=0.0)) > alone + 0.1
+    assert mean_log_rate(on_a_ramp(RAMP | dict.fromkeys(low, "run"), explore=0.0)) > alone + 0.1
+
+
+def test_tpe_rung_tries_no_point_twice_until_all_were_tried() -> None:
+    space = {"depth": {"choice": [14, 20, 32]}, "schedule": {"choice": ["multistep", "cosine"]}}
+    spec = spec_of("tpe-rung", space=space, trials=8, sampler={"kind": "tpe-rung", "startup": 2, "explore": 0.5})
+    log = story(spec, [("complete", 0.9), ("complete", 0.5), ("stop", 0.4)] * 2 + [("complete", 0.6)] * 2)
+    points = [json.dumps(event.settings) for event in log if isinstance(event, TrialSuggested)]
+    assert len(set(points[:6])) == 6
+    assert len(points) == 8
