@@ -91,9 +91,9 @@ class SchedulerSettings(_Section):
 
 
 class SamplerSettings(_Section):
-    """Who suggests settings: `tpe` (Optuna), `tpe-rung` (over all parameters jointly, from the values of the highest rung
-    that has enough of them), `random`, `grid` (every point of an enumerable space, once), or `given` (the configurations of the
-    section `confirm`, each with each of its seeds).
+    """Who suggests settings: `tpe` (Optuna), `tpe-rung` (all parameters jointly, from the values of the highest rung
+    that has enough of them), `random`, `grid` (every point of an enumerable space, once), or `given` (the
+    configurations of the section `confirm`, each with each of its seeds).
     """
 
     kind: Literal["tpe", "tpe-rung", "random", "grid", "given"] = "tpe"
