@@ -14,7 +14,7 @@ test-all: $(VENV)/ready
 	$(PYTHON) -m pytest
 
 faults: $(VENV)/ready
-	$(PYTHON) -m tests.faults.campaign --kills local=140 multi-node=60 --seed 0 --lanes 3 --report tests/faults/REPORT.md
+	$(PYTHON) -m tests.faults.campaign --kills local=130 multi-node=80 --seed 0 --lanes 3 --report tests/faults/REPORT.md
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -1,10 +1,10 @@
 """Random SIGKILLs of every process of a search, over many small studies, and what became of the studies.
 
-    python -m tests.faults.campaign --kills local=140 multi-node=60 --seed 0 --lanes 3 --report tests/faults/REPORT.md
+    python -m tests.faults.campaign --kills local=130 multi-node=80 --seed 0 --lanes 3 --report tests/faults/REPORT.md
 
 A study with one trial at a time must end event by event like one that nobody disturbed. With several at a time no
 report may be lost or doubled, every decision must be the one that a fold of the log gives, and the number of trials
-must be exactly what was asked for. The report is written anew after every study.
+must be exactly what was asked for. The report is written anew after every study, from records kept beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from analysis.files import write_atomic
 from tests.faults.cases import CASES, play
+from tests.faults.records import add_case, add_run, add_tally, read_records, records_of
 from tests.faults.studies import SEEDS, FaultStudy, undisturbed
 from tests.faults.tally import Campaign, Tally, report_text
 
@@ -68,6 +69,8 @@ class Plan:
 
 def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None:
     """Run all studies, so many at a time. A study that fails keeps its folder, and the others go on."""
+    if report is not None:
+        add_run(records_of(report), campaign)
     plan = Plan(campaign, root)
     alone = sum(campaign.wanted[kind] for kind in campaign.wanted if kind == "local")
     wholes = {seed: undisturbed(seed, root) for seed in range(SEEDS if alone else 0)}
@@ -102,13 +105,14 @@ def play_cases(campaign: Campaign, root: Path, lanes: int, report: Path | None) 
         for result in pool.map(lambda found: play(found, root), CASES.values()):
             campaign.cases.append(result)
             print(f"case {result.name}: {result.error or 'held'} ({result.seconds:.0f} s)", flush=True)
-            write(campaign, report)
+            if report is not None:
+                add_case(records_of(report), result)
+                write(report)
 
 
-def write(campaign: Campaign, report: Path | None) -> None:
+def write(report: Path) -> None:
     """Write the report as far as it goes."""
-    if report is not None:
-        write_atomic(report, report_text(campaign))
+    write_atomic(report, report_text(read_records(records_of(report))))
 
 
 def tell(campaign: Campaign, study: FaultStudy, report: Path | None) -> None:
@@ -117,7 +121,9 @@ def tell(campaign: Campaign, study: FaultStudy, report: Path | None) -> None:
     print(f"{total.made} kills, {total.studies} studies, clean: {total.clean}; {study.folder.name}", flush=True)
     for failure in study.tally.failures:
         print(f"FAILED: {failure}", flush=True)
-    write(campaign, report)
+    if report is not None:
+        add_tally(records_of(report), study.kind, study.tally)
+        write(report)
 
 
 def parse_kills(text: str) -> tuple[str, int]:
@@ -136,11 +142,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lanes", type=int, default=3, help="studies at a time")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--without-cases", action="store_true", help="only the random kills")
-    parser.add_argument("--append", action="store_true", help="keep what the report holds below the new one")
+    parser.add_argument("--append", action="store_true", help="add to what the report's records hold")
     given: Any = parser.parse_args(arguments)
     command = " ".join(["python -m tests.faults.campaign", *(sys.argv[1:] if arguments is None else arguments)])
-    earlier = given.report.read_text(encoding="utf-8") if given.append and given.report.exists() else ""
-    campaign = Campaign(given.seed, dict(given.kills), command, earlier=earlier)
+    if given.report is not None and not given.append:
+        records_of(given.report).unlink(missing_ok=True)
+    campaign = Campaign(given.seed, dict(given.kills), command)
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     run(campaign, root, given.lanes, given.report)
     if not given.without_cases:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: What is killed, by the kind of a study.
 LOCAL_TARGETS = ("driver", "supervisor", "worker", "raylet", "GCS", "agent")
-MULTI_NODE_TARGETS = (*LOCAL_TARGETS, "raylet of a joined node", "worker of a joined node")
+JOINED_TARGETS = ("raylet of a joined node", "worker of a joined node", "agent of a joined node")
+MULTI_NODE_TARGETS = (*LOCAL_TARGETS, *JOINED_TARGETS, *JOINED_TARGETS)  # half of the kills are of joined nodes
 
 
 def start(*command: object) -> subprocess.Popen[bytes]:

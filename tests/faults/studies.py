@@ -109,7 +109,7 @@ class FaultStudy:
     def _strike(self, process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
         """Kill something at a random moment: early in a session, or after some more lines of the log."""
         target = self.generator.choice(MULTI_NODE_TARGETS if self.kind == "multi-node" else LOCAL_TARGETS)
-        self._wait_for_nodes(process, nodes)
+        self._wait_for_nodes(process, nodes, target)
         if self.generator.random() < 0.2:
             pause(process, self.generator.uniform(0.0, 6.0))
         else:
@@ -123,9 +123,11 @@ class FaultStudy:
             self.tally.kills[target] += 1
             self.struck.append(time.time())
 
-    def _wait_for_nodes(self, process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
-        """Half of the kills come when the nodes have joined and are at work; the others whenever they come."""
-        end = time.monotonic() + (JOIN_SECONDS if self.kind == "multi-node" and self.generator.random() < 0.5 else 0.0)
+    def _wait_for_nodes(self, process: subprocess.Popen[bytes], nodes: JoinedNodes, target: str) -> None:
+        """See that a joined node is at work where one is to be killed, and before half of the other kills."""
+        if self.kind != "multi-node" or (target in LOCAL_TARGETS and self.generator.random() < 0.5):
+            return
+        end = time.monotonic() + JOIN_SECONDS
         while process.poll() is None and time.monotonic() < end and not nodes.victims("worker"):
             nodes.join()
             time.sleep(0.5)

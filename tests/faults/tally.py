@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import statistics
 import time
 from collections import Counter
@@ -74,7 +73,7 @@ class Campaign:
     wanted: dict[str, int]  # kills by kind of study
     command: str
     started: float = field(default_factory=time.time)
-    earlier: str = ""  # reports of earlier runs, which are kept below
+    further: list[str] = field(default_factory=list)  # the commands of further runs that count to this one
     tallies: dict[str, Tally] = field(default_factory=dict)
     cases: list[CaseResult] = field(default_factory=list)
 
@@ -128,8 +127,7 @@ def report_text(campaign: Campaign) -> str:
         f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(campaign.started))}, seed {campaign.seed}, "
         f"{(time.time() - campaign.started) / 60:.0f} min on {os.cpu_count()} cores; tune-gate {found['tune-gate']}, "
         f"Python {found['python']}, Ray {found['ray']}, Optuna {found['optuna']}, {platform.system()}.",
-        f"Written by `{campaign.command}`.{state}",
-        *_with_earlier(campaign),
+        f"Written by {' and '.join(f'`{command}`' for command in (campaign.command, *campaign.further))}.{state}",
         "",
         "Every number is counted from the studies' logs, from what `tune-gate verify` says of them, and from a trace "
         "that the workers leave beside their checkpoints.",
@@ -147,20 +145,7 @@ def report_text(campaign: Campaign) -> str:
         *_failures(total),
         *_cases(campaign.cases),
     ]
-    own = "\n".join(lines)
-    return f"{own}\n{campaign.earlier}" if campaign.earlier else own
-
-
-def kills_in(text: str) -> int:
-    """SIGKILLs of all the runs in a report."""
-    return sum(int(number) for number in re.findall(r"^\| SIGKILLs \|.* (\d+) \|$", text, re.MULTILINE))
-
-
-def _with_earlier(campaign: Campaign) -> list[str]:
-    if not campaign.earlier:
-        return []
-    kills = campaign.total.made + kills_in(campaign.earlier)
-    return ["", f"Below are the reports of earlier runs; with them {kills} SIGKILLs in all."]
+    return "\n".join(lines)
 
 
 def _redone(columns: dict[str, Tally]) -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.faults.campaign import Campaign, Plan, parse_kills, run
 from tests.faults.processes import kind_of
-from tests.faults.tally import CaseResult, Tally, kills_in, quantile, report_text
+from tests.faults.records import add_case, add_run, add_tally, read_records
+from tests.faults.tally import CaseResult, Tally, quantile, report_text
 
 
 @pytest.mark.slow
@@ -69,15 +70,29 @@ def test_a_report_says_what_was_not_done() -> None:
     assert "has not made all its kills" not in report_text(campaign)
 
 
-def test_earlier_reports_stay_below_and_are_counted() -> None:
-    texts = [""]
-    for kills in (2, 3, 4):
-        campaign = Campaign(0, {"local": kills}, "", earlier=texts[-1], tallies={"local": Tally()})
-        campaign.tallies["local"].kills["worker"] = kills
-        texts.append(report_text(campaign))
-    assert texts[3].endswith(texts[2])
-    assert kills_in(texts[3]) == 9
-    assert "with them 9 SIGKILLs in all" in texts[3]
+def test_runs_that_share_records_make_one_report(tmp_path: Path) -> None:
+    path = tmp_path / "REPORT.jsonl"
+    add_run(path, Campaign(3, {"local": 2}, "first", started=1.0))
+    add_run(path, Campaign(4, {"multi-node": 5}, "second", started=2.0))
+    add_tally(path, "local", Tally(studies=1, kills=Counter(driver=1), redone_seconds=[0.5]))
+    add_case(path, CaseResult("torn tail", "is cut", 1.0, error="it was not"))
+    add_tally(path, "local", Tally(studies=1, kills=Counter(driver=1), failures=["it hangs"]))
+    add_case(path, CaseResult("torn tail", "is cut", 2.0))
+    found = read_records(path)
+    assert (found.seed, found.started, found.command, found.further) == (3, 1.0, "first", ["second"])
+    assert found.wanted == {"local": 2, "multi-node": 5}
+    assert found.tallies["local"] == Tally(
+        studies=2, kills=Counter(driver=2), redone_seconds=[0.5], failures=["it hangs"]
+    )
+    assert [(case.name, case.error) for case in found.cases] == [("torn tail", "")]
+    assert "Written by `first` and `second`." in report_text(found)
+
+
+def test_records_begin_with_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "REPORT.jsonl"
+    add_case(path, CaseResult("torn tail", "is cut", 1.0))
+    with pytest.raises(ValueError, match="does not begin with a run"):
+        read_records(path)
 
 
 def test_tallies_add_up() -> None:
