@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shlex
 import sys
 import tempfile
 import threading
@@ -99,10 +100,10 @@ def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None
         thread.join()
 
 
-def play_cases(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None:
-    """Play every case, so many at a time."""
+def play_cases(campaign: Campaign, names: list[str], root: Path, lanes: int, report: Path | None) -> None:
+    """Play the cases of these names, so many at a time."""
     with ThreadPoolExecutor(lanes) as pool:
-        for result in pool.map(lambda found: play(found, root), CASES.values()):
+        for result in pool.map(lambda name: play(CASES[name], root), names):
             campaign.cases.append(result)
             print(f"case {result.name}: {result.error or 'held'} ({result.seconds:.0f} s)", flush=True)
             if report is not None:
@@ -141,17 +142,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lanes", type=int, default=3, help="studies at a time")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=[*CASES], metavar="CASE", help="only these cases")
     parser.add_argument("--without-cases", action="store_true", help="only the random kills")
     parser.add_argument("--append", action="store_true", help="add to what the report's records hold")
     given: Any = parser.parse_args(arguments)
-    command = " ".join(["python -m tests.faults.campaign", *(sys.argv[1:] if arguments is None else arguments)])
+    command = shlex.join(["python", "-m", "tests.faults.campaign", *(sys.argv[1:] if arguments is None else arguments)])
     if given.report is not None and not given.append:
         records_of(given.report).unlink(missing_ok=True)
     campaign = Campaign(given.seed, dict(given.kills), command)
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     run(campaign, root, given.lanes, given.report)
     if not given.without_cases:
-        play_cases(campaign, root, given.lanes, given.report)
+        play_cases(campaign, given.cases, root, given.lanes, given.report)
     if campaign.clean:
         import shutil
 
