@@ -25,6 +25,7 @@ from trainables.work import WorkOrder, work_order
 from tune_gate.errors import SearchFailed, SpecError, TuneGateError
 from tune_gate.failures import error_of, failure_kind, failure_message, failure_traceback, last_line, report_problem
 from tune_gate.heartbeat import Heartbeat
+from tune_gate.losses import Loss, Losses
 from tune_gate.metrics import SearchMetrics
 from tune_gate.mirrored_trainable import SUPERSEDED, mirrored
 from tune_gate.observers import callbacks
@@ -50,7 +51,7 @@ _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",  # workers that start at the same time; the search itself counts the room
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -139,7 +140,9 @@ class _Bridge:
         self._spec = spec
         self._study = study
         self._heard: dict[str, float] = {}  # by Tune's trial id: when it last reported or was handed out
+        self._addresses: dict[str, str] = {}  # by Tune's trial id: of the node that its reports come from
         self._silent: dict[str, str] = {}  # by Tune's trial id: why it was ended
+        self._losses = Losses(own_node())
         self._slowest = 0.0  # seconds between two reports of one trial, at most
         self._retention = Retention(study, spec.metric, kept_ones(spec), search.trials.values())
         self._beat = Heartbeat(study)
@@ -191,6 +194,7 @@ class _Bridge:
         now = time.monotonic()
         self._slowest = max(self._slowest, now - self._heard[tune_id])
         self._heard[tune_id] = now
+        self._addresses[tune_id] = result.get("node_ip", "")
         for message in result.get("warnings", ()):
             self.search.warn(message, order.trial)
         metrics = {
@@ -205,18 +209,25 @@ class _Bridge:
         return action
 
     def fail(self, tune_id: str, error: BaseException | None) -> None:
-        """Record that an attempt ended without a decision."""
+        """Record that an attempt ended without a decision; of a worker that is gone, once it is known why."""
         order = self.orders.get(tune_id)
         if order is None:
             return
         silence = self._silent.pop(tune_id, None)
         kind: FailureKind = "lost" if silence else failure_kind(error)
-        self.search.fail(order.trial, order.attempt, kind, silence or failure_message(error), failure_traceback(error))
+        message, trace = silence or failure_message(error), failure_traceback(error)
+        if silence or kind != "lost":
+            self.search.fail(order.trial, order.attempt, kind, message, trace)
+            return
+        now = time.monotonic()
+        heard, address = self._heard.get(tune_id, now), self._addresses.get(tune_id, "")
+        self._losses.add(Loss(order.trial, order.attempt, message, trace, address, heard, now))
 
     def forget(self, tune_id: str) -> None:
         """A Tune trial is over."""
         self.orders.pop(tune_id, None)
         self._heard.pop(tune_id, None)
+        self._addresses.pop(tune_id, None)
 
     def overdue(self, tune_id: str) -> bool:
         """Whether a running attempt has been silent for too long; true once."""
@@ -273,6 +284,9 @@ class _Bridge:
         nodes = living_nodes()
         if own_node() not in {node.id for node in nodes}:
             raise SearchFailed("the Ray node that the driver runs on has died")
+        self._losses.see(nodes, now)
+        for loss, kind in self._losses.judge(now):
+            self.search.fail(loss.trial, loss.attempt, kind, loss.message, loss.traceback)
         room = sum(node.room(self._spec.resources) for node in nodes)
         self._capacity = min(room, self._spec.resources.concurrency or room)
         if (self._study / STOP_REQUEST).exists():
@@ -316,15 +330,19 @@ class _StudyScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: object, trial: Any) -> None:  # noqa: ARG002
         self._bridge.guard(lambda: self._bridge.fail(trial.trial_id, error_of(trial)), None)
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """First in, first out; and, since Tune asks this at every step, the place to end what hangs."""
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None: Tune starts what is pending by itself, first in, first out. Of a chosen trial it would end the worker
+        that is starting for it as soon as another is free; where trials are shorter than a worker's start, there would
+        only ever be one worker.
+
+        Since Tune asks this at every step, it is the place to end what hangs.
+        """
         self._bridge.look_around()
         for trial in tune_controller.get_live_trials():
             if trial.status == "RUNNING" and self._bridge.overdue(trial.trial_id):
                 ray.kill(trial.temporary_state.ray_actor)  # Tune then finds the trial failed
             if trial.status == "PENDING":
                 self._bridge.expect_start(trial.trial_id)
-        return super().choose_trial_to_run(tune_controller)
 
 
 def _trial_name(trial: Any) -> str:

@@ -43,6 +43,7 @@ class Node:
     name: str  # its host, and its address
     resources: Mapping[str, float]
     labels: Mapping[str, str]
+    address: str = ""
 
     def room(self, needs: ResourceSettings) -> int:
         """How many trials fit on it."""
@@ -72,6 +73,7 @@ def living_nodes() -> list[Node]:
             f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
             node["Resources"],
             node.get("Labels") or {},
+            node["NodeManagerAddress"],
         )
         for node in nodes
         if node["Alive"]

@@ -72,9 +72,10 @@ def check_whole(folder: Path, trials: int) -> None:
     assert verify_study(folder).differences == ()
 
 
-def in_background(cluster: Cluster, folder: Path, trials: int) -> subprocess.Popen[str]:
+def in_background(cluster: Cluster, folder: Path, trials: int, trainable: str = "Crawls") -> subprocess.Popen[str]:
     """A slow search in a process of its own, so that the test can make trouble meanwhile."""
-    given = {"trials": trials, "epochs": 9, "scheduler.rungs": [3], "trainable": "tests.tune_gate.troublesome:Crawls"}
+    name = f"tests.tune_gate.troublesome:{trainable}"
+    given = {"trials": trials, "epochs": 9, "scheduler.rungs": [3], "trainable": name}
     changes = [f"--set={key}={value}" for key, value in given.items()]
     return subprocess.Popen(
         [sys.executable, "-m", "tune_gate", "launch", "--dir", str(folder), "--cluster", cluster.address, *changes],
@@ -129,20 +130,21 @@ def test_a_node_that_is_killed_costs_no_trial(own_cluster: Cluster, tmp_path: Pa
     check_whole(folder, 8)
     events = read_log(folder / LOG_FILE)
     failures = [event.failure for event in events if isinstance(event, AttemptFailed)]
-    assert set(failures) <= {"preempted", "lost"}  # lost: Ray told of the process before it knew of the node
+    assert set(failures) <= {"preempted"}
     assert failures or sum(isinstance(event, SessionStarted) for event in events) > 1  # the driver's own node, then
 
 
-@pytest.mark.xfail(reason="seen once: the search ended whole, but never ran two trials at once; not yet explained")
-def test_a_node_that_joins_late_is_used(own_cluster: Cluster, tmp_path: Path) -> None:
+def test_a_node_that_joins_late_is_used_although_trials_are_shorter_than_a_workers_start(
+    own_cluster: Cluster, tmp_path: Path
+) -> None:
     folder = tmp_path / "study"
     own_cluster.add_node(num_cpus=1)
-    with in_background(own_cluster, folder, 8) as running:
+    with in_background(own_cluster, folder, 40, "SlowToStart") as running:
         wait_until(lambda: epochs_reported(folder) > 2, 120)
         own_cluster.add_node(num_cpus=2)
         _, error = running.communicate()
     assert running.returncode == 0, error
-    check_whole(folder, 8)
+    check_whole(folder, 40)
     assert most_at_once(folder) > 1
 
 

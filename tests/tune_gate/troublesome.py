@@ -18,6 +18,19 @@ class Slow(CurveTrainable):
     epoch_seconds = 0.1
 
 
+class SlowToStart(CurveTrainable):
+    """Its worker takes longer to come up than any trial to run, as one does that imports torch from a shared disk."""
+
+    epoch_seconds = 0.4
+    _up = False  # in this process
+
+    def setup(self, config: dict[str, Any]) -> None:
+        if not SlowToStart._up:
+            time.sleep(6)
+            SlowToStart._up = True
+        super().setup(config)
+
+
 class RaisesOnce(CurveTrainable):
     """Trial 2 raises after its first epoch, once."""
 
