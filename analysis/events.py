@@ -20,9 +20,9 @@ Action = Literal["continue", "stop", "complete", "diverge", "interrupt", "pause"
 
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 
-#: How an attempt at a trial can fail: an exception in it, the loss of its process, or that of its node. The last says
-#: nothing about the trial.
-FailureKind = Literal["error", "lost", "preempted"]
+#: How an attempt at a trial can fail: an exception in it, the loss of its process, or that of its node, which says
+#: nothing about the trial; or it was given a device that it cannot use, which no further attempt would mend.
+FailureKind = Literal["error", "lost", "preempted", "unfit"]
 
 #: What became of a trial that another study takes over as history; one that had not ended counts as stopped.
 InheritedState = Literal["completed", "stopped", "diverged"]

@@ -241,8 +241,13 @@ def _peer_lines(judgement: Judgement) -> list[str]:
     return lines
 
 
+_FAILED = {"lost": "was lost", "preempted": "lost its node", "unfit": "could not use its device"}
+
+
 def _failure_line(failure: Failure) -> str:
-    what = {"lost": "was lost", "preempted": "lost its node"}.get(failure.kind, "failed")
+    what = {"lost": "was lost", "preempted": "lost its node", "unfit": "could not use its device"}.get(
+        failure.kind, "failed"
+    )
     return f"attempt {failure.attempt} {what} after epoch {failure.after_epoch}: {failure.message}"
 
 

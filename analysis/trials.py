@@ -47,6 +47,7 @@ class Trial:
     state: TrialState = "waiting"
     attempt: int = 0  # attempts begun
     failures: int = 0  # attempts since the last new epoch that failed or were lost
+    unfit: bool = False  # its last attempt was given a device that it cannot use
     furthest: int = 0  # the last epoch ever reported; beyond `epoch` while epochs are done over
     reports: dict[int, EpochReported] = field(default_factory=dict)  # by epoch, ascending
     redone_seconds: float = 0.0  # spent on epochs that had to be trained again
@@ -100,6 +101,7 @@ class TrialsFold:
             case AttemptStarted(trial=number) if number in self.trials:
                 trial = self.trials[number]
                 trial.attempt = event.attempt
+                trial.unfit = False
                 if not trial.ended:
                     trial.state = "running"
             case EpochReported(trial=number) if number in self.trials:
@@ -108,6 +110,7 @@ class TrialsFold:
                 trial = self.trials[number]
                 if not trial.ended:  # a worker that is lost after its last word takes nothing back
                     trial.failures += event.failure != "preempted"
+                    trial.unfit = event.failure == "unfit"
                     trial.state = "waiting"
             case TrialFailed() | TrialPromoted() | TrialRetired() if event.trial in self.trials:
                 _turn(self.trials[event.trial], event)

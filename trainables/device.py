@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainables.errors import ConfigError
+from trainables.errors import DeviceError
 
 #: From this compute capability on, bf16 matrix units are faster than fp32 (Ampere, 2020).
 _BF16_CAPABILITY = (8, 0)
@@ -38,10 +38,10 @@ def cuda() -> Device:
     """The first visible GPU; bf16 where it is good at it.
 
     Raises:
-        ConfigError: torch sees no GPU.
+        DeviceError: torch sees no GPU.
     """
     if not torch.cuda.is_available():
-        raise ConfigError(
+        raise DeviceError(
             f"a GPU was asked for but torch {torch.__version__} sees none "
             "(is this a CPU build of torch, or is CUDA_VISIBLE_DEVICES empty?)"
         )
@@ -64,7 +64,7 @@ def device_for(cpus: float, gpus: float) -> Device:
     """The device of a trial that was given so much: a GPU where any of one was, else its share of the CPUs.
 
     Raises:
-        ConfigError: a GPU was given that torch cannot see.
+        DeviceError: a GPU was given that torch cannot see.
     """
     torch.set_num_threads(max(1, int(cpus)))
     return cuda() if gpus else cpu()

@@ -2,6 +2,7 @@
 
     TrainableError (ValueError)
     ├── ConfigError       a setting is unknown, ill-typed or out of range
+    │   └── DeviceError   the device that was asked for or given cannot be used
     ├── DataError         a data set is missing, truncated or of the wrong shape
     └── CheckpointError   a file of weights is damaged or does not fit the model
 
@@ -20,6 +21,10 @@ class TrainableError(ValueError):
 
 class ConfigError(TrainableError):
     """A setting is unknown, ill-typed or out of range."""
+
+
+class DeviceError(ConfigError):
+    """The device that was asked for, or given to a trial, cannot be used here."""
 
 
 class DataError(TrainableError):

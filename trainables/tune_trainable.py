@@ -40,7 +40,7 @@ class GatedResNetTrainable(tune.Trainable):
         """Find out on a node whether a trial that is given so much of it can compute there.
 
         Raises:
-            ConfigError: torch sees no GPU where some of one was given.
+            DeviceError: torch sees no GPU where some of one was given.
         """
         device_for(cpus, gpus)
 

@@ -57,7 +57,8 @@ class AttemptAudit:
                 yield from self._unlike_running(event, trial)
                 self._live.pop(trial.number, None)
             case TrialFailed():
-                if trial.failures <= self._spec.failures.retries and trial.number not in self._suspects:
+                hopeless = trial.unfit or trial.number in self._suspects
+                if trial.failures <= self._spec.failures.retries and not hopeless:
                     yield (
                         f"trial {trial.number} was given up after {trial.failures} failures in a row; "
                         f"{self._spec.failures.retries} retries were allowed"

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from analysis.events import FailureKind
+from trainables.errors import DeviceError
 
 #: How Ray 2.60 says that an actor died with its node.
 _NODE_DIED = re.compile(r"node (has )?(died|was (removed|terminated|drained))|its node", re.IGNORECASE)
@@ -26,9 +27,11 @@ def error_of(trial: Any) -> BaseException | None:
 
 
 def failure_kind(error: BaseException | None) -> FailureKind:
-    """`preempted` where the trial's node is gone, `lost` where its process is, `error` where the trial raised."""
+    """`preempted` where the trial's node is gone, `lost` where its process is, `unfit` where it was given a GPU that
+    torch cannot see, `error` where it raised anything else.
+    """
     if isinstance(error, ray.exceptions.RayTaskError):
-        return "error"
+        return "unfit" if isinstance(error.cause, DeviceError) else "error"
     if isinstance(error, ray.exceptions.NodeDiedError):
         return "preempted"
     if isinstance(error, ray.exceptions.RayActorError):

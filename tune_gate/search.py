@@ -40,6 +40,9 @@ from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import build_scheduler
 from tune_gate.spec import StudySpec
 
+#: So many trials in a row that cannot use their device end the search: a sick node would devour all others, too.
+UNFIT_IN_A_ROW = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -88,6 +91,7 @@ class Search:
         self._spec = current_spec(spec, self._recorder.events)
         self._live: set[int] = set()
         self._stopping = False
+        self._unfit = 0  # trials in a row
         self._budget = current_budget(spec, self._recorder.events)
         self._session = 1 + sum(isinstance(event, SessionStarted) for event in self._recorder.events)
 
@@ -194,6 +198,7 @@ class Search:
             raise Misuse(
                 f"trial {trial} reports no {self._spec.metric!r}; {self._spec.trainable} must report it each epoch"
             )
+        self._unfit = 0
         metrics = {**metrics, "diverged": metrics.get("diverged", 0.0)}
         decision = self._scheduler.decide(trial, epoch, metrics)
         action: Action = "interrupt" if self._stopping and decision.action == "continue" else decision.action
@@ -203,13 +208,23 @@ class Search:
         return action
 
     def fail(self, trial: int, attempt: int, failure: FailureKind, message: str, traceback: str = "") -> None:
-        """Record that an attempt ended without a decision; give the trial up after too many without progress."""
+        """Record that an attempt ended without a decision; give the trial up after too many without progress, or at
+        once where it was given a device that it cannot use.
+
+        Raises:
+            Misuse: `UNFIT_IN_A_ROW` trials could not use theirs, and none between them could.
+        """
         if trial not in self._live or self.trials[trial].attempt != attempt:
             return
         self._live.discard(trial)
         self._recorder.append(AttemptFailed(self._clock(), trial, attempt, failure, message, traceback))
         failures = self.trials[trial].failures
-        if failures > self._spec.failures.retries:
+        if failure == "unfit":
+            self._recorder.append(TrialFailed(self._clock(), trial, message))
+            self._unfit += 1
+            if self._unfit >= UNFIT_IN_A_ROW:
+                raise Misuse(f"{self._unfit} trials in a row failed at once ({message}); mend the node, then resume")
+        elif failures > self._spec.failures.retries:
             reason = f"{failures} attempts in a row failed after epoch {self.trials[trial].epoch}; the last: {message}"
             self._recorder.append(TrialFailed(self._clock(), trial, reason))
 

@@ -8,13 +8,14 @@ import pytest
 
 pytest.importorskip("ray")
 
+from trainables.errors import DeviceError
 from trainables.tune_trainable import GatedResNetTrainable
 from trainables.work import WorkOrder
 
 
-def order(folder: Path, from_epoch: int = 0, every: int = 1) -> dict[str, object]:
+def order(folder: Path, from_epoch: int = 0, every: int = 1, gpus: float = 0) -> dict[str, object]:
     settings = {"data": "digits", "depth": 14, "gate_hidden": 16, "epochs": 2, "val_fraction": 0.9}
-    return WorkOrder(1, 1, settings, from_epoch, str(folder), every=every, keep=2, cpus=1, gpus=0).to_dict()
+    return WorkOrder(1, 1, settings, from_epoch, str(folder), every=every, keep=2, cpus=1, gpus=gpus).to_dict()
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -40,3 +41,13 @@ def test_a_trial_that_is_not_due_is_saved_when_it_is_left(tmp_path: Path) -> Non
     trial.step()
     again = GatedResNetTrainable(order(tmp_path / "first", from_epoch=1))
     assert again.step()["epoch"] == first["epoch"] + 1
+
+
+def test_a_trial_that_was_given_a_gpu_which_torch_cannot_see_says_so_and_does_not_train_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    trial = GatedResNetTrainable(order(tmp_path, gpus=0.5))
+    with pytest.raises(DeviceError, match="a GPU was asked for but torch"):
+        trial.step()
+    assert list(tmp_path.iterdir()) == []

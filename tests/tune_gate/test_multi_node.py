@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from analysis.events import AttemptFailed, EpochReported, SessionStarted, TrialSuggested
+from analysis.events import AttemptFailed, EpochReported, SessionStarted, TrialFailed, TrialSuggested
 from analysis.log import LOG_FILE, read_log
 from tests.tune_gate.test_on_ray import spec, wait_until
 from tests.tune_gate.test_search import essence
@@ -116,6 +116,18 @@ def test_a_node_that_cannot_read_the_data_fails_the_preflight_by_name(cluster: C
     with pytest.raises(Misuse, match=r"node \S+ \(\S+\): this node has no data .nothing was trained"):
         search(cluster, tmp_path / "study", "WithoutData")
     assert not (tmp_path / "study").exists()
+
+
+def test_a_trial_that_was_given_a_gpu_which_torch_cannot_see_fails_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    given = {"trials": 2, "epochs": 2, "resources": {"gpus": 0.5}}
+    given["trainable"] = "tests.tune_gate.unchecked_trainable:Unchecked"
+    outcome = launch(given, tmp_path / "study", cluster=cluster.address)
+    assert outcome.ended == "finished"
+    events = read_log(tmp_path / "study" / LOG_FILE)
+    assert [event.failure for event in events if isinstance(event, AttemptFailed)] == ["unfit", "unfit"]
+    reasons = [event.reason for event in events if isinstance(event, TrialFailed)]
+    assert all("a GPU was asked for but torch" in reason for reason in reasons)
+    assert verify_study(tmp_path / "study").differences == ()
 
 
 def test_a_node_that_is_killed_costs_no_trial(own_cluster: Cluster, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import ray
 
 from analysis.events import AttemptFailed, AttemptStarted, TrialSuggested
 from analysis.trials import TrialsFold
+from trainables.errors import DeviceError
 from tune_gate.errors import Misuse
 from tune_gate.failures import failure_kind
 from tune_gate.placement import Node, bundle, check_room, request, unfit_for
@@ -88,6 +89,9 @@ def test_the_death_of_a_node_is_told_from_that_of_a_process() -> None:
     assert failure_kind(ray.exceptions.RayActorError(preempted=True)) == "preempted"
     assert failure_kind(ray.exceptions.NodeDiedError("gone")) == "preempted"
     assert failure_kind(ValueError("once")) == "error"
+    no_gpu = DeviceError("torch sees none")
+    kinds = {failure_kind(ray.exceptions.RayTaskError("train", "Traceback", cause)) for cause in (no_gpu, ValueError())}
+    assert kinds == {"unfit", "error"}
 
 
 def test_preemption_is_no_failure_of_the_trial() -> None:

@@ -17,8 +17,9 @@ from analysis.trials import fold_trials
 from tests.tune_gate.virtual_cluster import Cluster, Killed, dies_at, essence, metrics_of, run_killed
 from tune_gate.errors import LogUnfit, Misuse
 from tune_gate.schedulers import build_scheduler
-from tune_gate.search import Search
+from tune_gate.search import UNFIT_IN_A_ROW, Search
 from tune_gate.spec import StudySpec, study_spec
+from tune_gate.verify import verify_log
 
 
 @pytest.fixture
@@ -98,6 +99,37 @@ def test_a_stopped_search_saves_its_trials_and_goes_on_with_them_first(spec: Stu
     handed = [search.next_assignment() for _ in waiting]
     search.close()
     assert [(a.trial, a.attempt) for a in handed if a] == [(number, 2) for number in waiting]
+
+
+def test_a_trial_that_cannot_use_its_device_is_given_up_at_once_with_that_reason(
+    spec: StudySpec, tmp_path: Path
+) -> None:
+    search = Search(spec, tmp_path)
+    search.begin("host", 1, {})
+    assignment = search.next_assignment()
+    assert assignment is not None
+    search.fail(1, 1, "unfit", "DeviceError: a GPU was asked for but torch sees none")
+    assert (search.trials[1].state, search.trials[1].reason) == (
+        "failed",
+        "DeviceError: a GPU was asked for but torch sees none",
+    )
+    following = search.next_assignment()
+    assert following is not None
+    assert following.trial == 2
+    search.close()
+    assert verify_log(spec, read_log(tmp_path / LOG_FILE)) == []
+
+
+def test_a_node_whose_device_cannot_be_used_does_not_devour_the_search(spec: StudySpec, tmp_path: Path) -> None:
+    search = Search(spec, tmp_path)
+    handed = [search.next_assignment() for _ in range(UNFIT_IN_A_ROW + 1)]
+    search.report(handed[-1].trial, 1, 1, metrics_of(handed[-1].settings, 1))  # type: ignore[union-attr]
+    for trial in range(1, UNFIT_IN_A_ROW):
+        search.fail(trial, 1, "unfit", "no GPU")
+    with pytest.raises(Misuse, match=r"5 trials in a row failed at once \(no GPU\); mend the node"):
+        search.fail(UNFIT_IN_A_ROW, 1, "unfit", "no GPU")
+    assert search.trials[UNFIT_IN_A_ROW].state == "failed"
+    search.close()
 
 
 def test_a_trial_that_keeps_failing_is_given_up_and_the_search_goes_on(spec: StudySpec, tmp_path: Path) -> None:
