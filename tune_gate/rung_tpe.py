@@ -77,7 +77,8 @@ class RungTpeSampler:
         """Points that are likely among the good ones and unlikely among the others, the likeliest first."""
         ranked = sorted(told, key=lambda number: (-told[number], number))
         good = ranked[: max(FEWEST_GOOD, math.ceil(GOOD * len(ranked)))]
-        others = [number for number in self._vectors if number not in good and number not in self._silent]
+        set_apart = self._silent.union(good)
+        others = [number for number in self._vectors if number not in set_apart]
         rng = np.random.default_rng(derived_seed(self._seed, "tpe-rung", trial))
         return iter(draw_promising(self._parzen(good), self._parzen(others), rng))
 

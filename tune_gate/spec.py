@@ -96,9 +96,9 @@ class SamplerSettings(_Section):
     configurations of the section `confirm`, each with each of its seeds).
     """
 
-    kind: Literal["tpe", "tpe-rung", "random", "grid", "given"] = "tpe"
+    kind: Literal["tpe", "tpe-rung", "random", "grid", "given"] = "tpe-rung"
     startup: Annotated[int, Field(ge=1)] | None = None  # trials that end before TPE begins; default: see below
-    explore: Annotated[float, Field(ge=0.0, le=1.0)] = 1 / 3  # share of later suggestions that stay random
+    explore: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5  # share of later suggestions that stay random
 
     def startup_trials(self, trials: int) -> int:
         """How many trials end before TPE begins: a quarter of all, between 4 and 10, unless set."""

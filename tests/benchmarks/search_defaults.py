@@ -4,7 +4,8 @@
     python -m tests.benchmarks.search_defaults write --results DIR --output docs/search-defaults.md
 
 BENCHMARK is the stem of a file in ../shared/data/curves, or `cifar10-110`: the 24 published CIFAR-10 runs of depth 110,
-each met once. Every search has a budget of 20 full-length trials with 4 workers, and of 80 with 16.
+each met once. Every search has a budget of 20 full-length trials with 4 workers, and of 80 with 16. `--part` takes our
+own searches and the peers' apart, for the peers take longer; `write` puts them together.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tune_gate.replay.variants import REFERENCE, Variant
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PUBLISHED = "cifar10-110"
 BUDGETS = {4: 20, 16: 80}  # full-length trials, by workers
+PARTS = ("ours", "peers")
 
 RAY = "Ray's ASHA + OptunaSearch"
 VARIANTS = tuple(
@@ -43,7 +45,10 @@ VARIANTS = tuple(
 )  # fmt: skip
 
 #: With 16 workers a run is long: only what may become a default.
-FEW = ("asha, tpe", "promotion, tpe")
+FEW = ("asha, random", "asha, tpe-rung", "promotion, random", "promotion, tpe-rung")
+
+#: One table of each kind, shown apart: a choice made on these is checked by the other three.
+CHOICE = ("tinresnet", "ts_p32_GRU64_avg_bs128", "ylc_7593")
 
 
 def published() -> RecordedCurves:
@@ -73,10 +78,10 @@ def published() -> RecordedCurves:
     )
 
 
-def run(benchmark: str, workers: int, seeds: int) -> dict[str, Any]:
+def run(benchmark: str, workers: int, seeds: int, parts: Sequence[str] = PARTS) -> dict[str, Any]:
     """Each search's regret, and full-length trials until the reference's median end (or one SE of the best)."""
     started = time.perf_counter()
-    variants = VARIANTS if workers == 4 else [variant for variant in VARIANTS if variant.name in FEW]
+    variants = [variant for variant in VARIANTS if workers == 4 or variant.name in FEW] if "ours" in parts else []
     if benchmark == PUBLISHED:
         curves = published()
         tolerance = curves.standard_error
@@ -89,7 +94,7 @@ def run(benchmark: str, workers: int, seeds: int) -> dict[str, Any]:
         curves = load_curves(SHARED / "data" / "curves" / f"{benchmark}.npz")
         settings = ReplaySettings(workers=workers, seeds=seeds, budget=BUDGETS[workers])
         searches = list(compare(curves, variants, settings).searches)
-        if workers == 4:
+        if "peers" in parts:
             budget = BUDGETS[workers] * curves.epochs
             peers = tuple(ray_stock(curves, seed, workers, budget) for seed in range(seeds))
             searches.append(Replayed(Variant(RAY, {}), peers))
@@ -163,21 +168,21 @@ def published_table(result: dict[str, Any]) -> list[str]:
 
 def write(results: Path, output: Path) -> None:
     """Put the tables of all results between the marks of the document; its words are kept."""
-    records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    records = list(_whole(json.loads(path.read_text()) for path in sorted(results.glob("*.json"))))
     tables = [record for record in records if record["benchmark"] != PUBLISHED]
     blocks: list[str] = []
     for workers in sorted({record["workers"] for record in tables}):
         here = [record for record in tables if record["workers"] == workers]
-        seeds = "/".join(map(str, sorted({record["seeds"] for record in here})))
-        head = f"### {workers} workers, {BUDGETS[workers]} full-length trials, {len(here)} tables x {seeds} seeds"
-        blocks += [
-            head,
-            "",
-            *pooled_table(here),
-            "",
-            "Mean regret in %, and share of runs that reached random's median end:",
-        ]
-        blocks += ["", *benchmark_table(here), ""]
+        groups = {
+            "all": here,
+            "the three of the choice": [record for record in here if record["benchmark"] in CHOICE],
+            "the three of the check": [record for record in here if record["benchmark"] not in CHOICE],
+        }
+        for words, group in groups.items():
+            if group:
+                blocks += [f"### {_head(workers, group)}: {words}", "", *pooled_table(group), ""]
+        blocks += ["Mean regret in %, and share of runs that reached random's median end:", ""]
+        blocks += [*benchmark_table(here), ""]
     for record in records:
         if record["benchmark"] == PUBLISHED:
             head = (
@@ -188,6 +193,22 @@ def write(results: Path, output: Path) -> None:
     before, _, rest = text.partition("<!-- tables -->")
     _, _, after = rest.partition("<!-- end of tables -->")
     write_atomic(output, f"{before}<!-- tables -->\n\n" + "\n".join(blocks) + f"\n<!-- end of tables -->{after}")
+
+
+def _whole(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Parts of one run put together; the searches of both have the same reference."""
+    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for record in records:
+        key = (record["benchmark"], record["workers"], record["seeds"])
+        if key in found:
+            record["searches"] = found[key]["searches"] | record["searches"]
+        found[key] = record
+    yield from found.values()
+
+
+def _head(workers: int, results: list[dict[str, Any]]) -> str:
+    seeds = "/".join(map(str, sorted({record["seeds"] for record in results})))
+    return f"{workers} workers, {BUDGETS[workers]} full-length trials, {len(results)} tables x {seeds} seeds"
 
 
 def _speed(budget: float, lengths: Iterable[float]) -> str:
@@ -202,6 +223,7 @@ def main() -> None:
     running.add_argument("benchmark")
     running.add_argument("--workers", type=int, choices=sorted(BUDGETS), default=4)
     running.add_argument("--seeds", type=int, default=20)
+    running.add_argument("--part", choices=PARTS)
     running.add_argument("--results", type=Path, required=True)
     writing = commands.add_parser("write")
     writing.add_argument("--results", type=Path, required=True)
@@ -210,8 +232,9 @@ def main() -> None:
     if arguments.command == "write":
         write(arguments.results, arguments.output)
         return
-    result = run(arguments.benchmark, arguments.workers, arguments.seeds)
-    path = arguments.results / f"{arguments.benchmark}-{arguments.workers}.json"
+    parts = [arguments.part] if arguments.part else PARTS
+    result = run(arguments.benchmark, arguments.workers, arguments.seeds, parts)
+    path = arguments.results / f"{arguments.benchmark}-{arguments.workers}-{'-'.join(parts)}.json"
     write_atomic(path, json.dumps(result))
     trials = sum(search["trials"] for search in result["searches"].values())
     print(f"{path}: {trials} trials in {result['seconds']:.0f} s")

@@ -21,7 +21,7 @@ TRIALS, EPOCHS = 7, 9
 SPECS: tuple[dict[str, Any], ...] = (
     {},
     {"sampler": {"kind": "random"}},
-    {"scheduler": {"rungs": [2, 4]}, "sampler": {"startup": 2, "explore": 0.0}},
+    {"scheduler": {"rungs": [2, 4]}, "sampler": {"kind": "tpe", "startup": 2, "explore": 0.0}},
     {"scheduler": {"kind": "full"}, "sampler": {"startup": 3}},
 )
 

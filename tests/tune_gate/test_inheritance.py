@@ -38,7 +38,7 @@ GIVEN: dict[str, Any] = {
     "trials": 12,
     "epochs": 9,
     "space": SPACE,
-    "sampler": {"startup": 4, "explore": 0.1},
+    "sampler": {"kind": "tpe", "startup": 4, "explore": 0.1},
 }
 
 
@@ -147,7 +147,7 @@ def test_the_sampler_is_told_at_the_trials_own_fidelity(event: TrialInherited, t
 
 
 def test_history_replaces_the_random_start_but_not_the_first_points(old: Path, tmp_path: Path) -> None:
-    settings = {**GIVEN, "config": {"lr": 0.05}, "sampler": {"startup": 10, "explore": 0.0}}
+    settings = {**GIVEN, "config": {"lr": 0.05}, "sampler": {"kind": "tpe", "startup": 10, "explore": 0.0}}
     space = {**SPACE, "lr_gate": {"log-float": [0.001, 0.1]}}
     spec = study_spec({**settings, "space": space})
     create_study(spec, tmp_path / "new", first_events(inherit(spec, [old])))

@@ -187,7 +187,7 @@ def test_why_tells_of_the_pause(tmp_path: Path) -> None:
 
 
 def test_tpe_knows_a_paused_trial_by_its_last_rung_until_it_goes_on() -> None:
-    spec = spec_of()
+    spec = spec_of(sampler={"kind": "tpe", "startup": 4})
     sampler, scheduler = build_sampler(spec), build_scheduler(spec)
     log: list[Event] = []
 

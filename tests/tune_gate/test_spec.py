@@ -31,7 +31,7 @@ def complaint(mapping: dict[str, Any]) -> str:
 def test_nothing_is_a_study() -> None:
     spec = study_spec({})
     assert (spec.name, spec.seed, spec.trials, spec.epochs, spec.metric) == ("study", 0, 16, 27, "val_acc")
-    assert (spec.scheduler.kind, spec.sampler.kind) == ("asha", "tpe")
+    assert (spec.scheduler.kind, spec.sampler.kind) == ("asha", "tpe-rung")
     assert spec.milestones == (3, 9)
     assert spec.search_space.name == "gate-core"
     assert spec.base_config.epochs == 27

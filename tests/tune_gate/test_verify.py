@@ -37,7 +37,7 @@ SPEC = study_spec(
     {
         "trials": 12,
         "epochs": 9,
-        "sampler": {"startup": 4},
+        "sampler": {"kind": "tpe", "startup": 4},
         "trainable": "tests.tune_gate.curve_trainable:CurveTrainable",
     }
 )
@@ -63,7 +63,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     seed=st.integers(0, 10**6),
     workers=st.integers(1, 5),
     kills=st.lists(st.integers(1, 30), max_size=3),
-    kind=st.sampled_from(["tpe", "random"]),
+    kind=st.sampled_from(["tpe", "tpe-rung", "random"]),
 )
 def test_a_search_that_was_killed_and_resumed_has_no_differences(
     seed: int, workers: int, kills: list[int], kind: str, tmp_path_factory: pytest.TempPathFactory

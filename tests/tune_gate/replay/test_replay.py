@@ -152,7 +152,7 @@ def test_the_nearest_configuration_stands_for_a_point_and_repeats_are_told_apart
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "tpe-rung"])
 def test_a_study_replayed_with_its_own_settings_gives_the_same_decisions(
     workers: int, sampler: str, tmp_path: Path
 ) -> None:
