@@ -29,7 +29,7 @@ from tests.faults.tally import Campaign, Tally, report_text
 KINDS = ("local", "multi-node")
 
 #: A study is killed so often, unless fewer kills are left.
-KILLS_PER_STUDY = 8
+KILLS_PER_STUDY = 10
 
 
 class Plan:

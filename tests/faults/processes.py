@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What is killed, by the kind of a study.
 LOCAL_TARGETS = ("driver", "supervisor", "worker", "raylet", "GCS", "agent")
 JOINED_TARGETS = ("raylet of a joined node", "worker of a joined node", "agent of a joined node")
-MULTI_NODE_TARGETS = (*LOCAL_TARGETS, *JOINED_TARGETS, *JOINED_TARGETS)  # half of the kills are of joined nodes
+MULTI_NODE_TARGETS = (*LOCAL_TARGETS, *JOINED_TARGETS)
 
 
 def start(*command: object) -> subprocess.Popen[bytes]:
@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
 
 
 class JoinedNodes:
-    """Nodes of one CPU each that join the cluster of a study's driver, and a new one when it was replaced."""
+    """Nodes of two CPUs each that join the cluster of a study's driver, and a new one when it was replaced."""
 
     def __init__(self, study: Path, count: int) -> None:
         self._study = study
@@ -81,6 +81,11 @@ class JoinedNodes:
             node.wait()
         self._nodes = []
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a trial runs on a joined node."""
+        return bool(self.victims("worker"))
+
     def victims(self, name: str) -> list[int]:
         """The processes of the nodes that are called so."""
         return [pid for node in self._nodes if node.poll() is None for pid in _named(node.pid, name)]
@@ -89,7 +94,7 @@ class JoinedNodes:
 def _start_node(address: str, token: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("ray")), "start", "--block", f"--address={address}",
-         "--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000",
+         "--node-ip-address=127.0.0.1", "--num-cpus=2", "--num-gpus=0", "--object-store-memory=100000000",
          "--disable-usage-stats"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**environment(), **token},
     )  # fmt: skip
@@ -107,20 +112,20 @@ def head_raylet(study: Path) -> psutil.Process | None:
     return None
 
 
-def kill_one(
-    target: str, study: Path, supervisor: subprocess.Popen[bytes], nodes: JoinedNodes, generator: random.Random
-) -> bool:
-    """SIGKILL a process of the search; whether there was one of that kind."""
-    victims = _victims(target, study, supervisor, nodes)
-    if not victims:
-        return False
-    try:
-        os.kill(generator.choice(victims), signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    if target == "supervisor":
+def strike(
+    targets: list[str], study: Path, supervisor: subprocess.Popen[bytes], nodes: JoinedNodes, generator: random.Random
+) -> list[str]:
+    """SIGKILL a process of each of these kinds, all at once; the kinds of which there was one."""
+    found = {target: _victims(target, study, supervisor, nodes) for target in targets}
+    killed = []
+    for target, victims in found.items():
+        with contextlib.suppress(ProcessLookupError):
+            if victims:
+                os.kill(generator.choice(victims), signal.SIGKILL)
+                killed.append(target)
+    if "supervisor" in killed:
         supervisor.wait()
-    return True
+    return killed
 
 
 def _victims(target: str, study: Path, supervisor: subprocess.Popen[bytes], nodes: JoinedNodes) -> list[int]:
@@ -132,6 +137,12 @@ def _victims(target: str, study: Path, supervisor: subprocess.Popen[bytes], node
     if holder is None:
         return []
     return [holder.pid] if target == "driver" else list(_named(holder.pid, target))
+
+
+def has_worker(study: Path) -> bool:
+    """Whether a trial of the study runs on the node that its driver started."""
+    holder = current_holder(study)
+    return holder is not None and any(_named(holder.pid, "worker"))
 
 
 def _named(root: int, name: str) -> Iterator[int]:

@@ -15,9 +15,17 @@ from typing import Any
 from analysis.events import EpochReported, Event, SessionStarted
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import Trial, fold_trials
-from tests.faults.processes import LOCAL_TARGETS, MULTI_NODE_TARGETS, JoinedNodes, kill_one, start
+from tests.faults.processes import (
+    JOINED_TARGETS,
+    LOCAL_TARGETS,
+    MULTI_NODE_TARGETS,
+    JoinedNodes,
+    has_worker,
+    start,
+    strike,
+)
 from tests.faults.tally import Tally
-from tests.faults.traced import EPOCH_SECONDS, read_trace
+from tests.faults.traced import EPOCH_SECONDS, hold_file, read_trace
 from tests.tune_gate.test_search import essence
 from tune_gate.lock import current_holder
 from tune_gate.schedulers import build_scheduler
@@ -33,8 +41,14 @@ PATIENCE_SECONDS = 900.0
 #: So long a driver may take to let go after its supervisor was killed: the running epochs, and Ray's own end.
 RELEASE_SECONDS = 120.0
 
-#: So long a node may take to join and to start a worker.
-JOIN_SECONDS = 90.0
+#: So long a session may take to start, a node to join and a worker to be there.
+START_SECONDS = 120.0
+
+#: So many processes die at once in a strike.
+AT_ONCE = (1, 1, 2, 3)
+
+#: This share of the strikes comes after some seconds, wherever the session is then, such as in its start.
+BLIND = 0.3
 
 #: Specs differ in their seeds only, and so few of them that each has one undisturbed study to compare with.
 SEEDS = 3
@@ -62,12 +76,11 @@ class FaultStudy:
         """The study's specification."""
         if self.kind == "local":
             return spec_of(self.seed, self.concurrency, local_cpus=self.concurrency)
-        # long enough for nodes to join, and more than the head alone can hold
-        return {**spec_of(self.seed, self.concurrency, local_cpus=1), "epochs": 90, "scheduler": {"kind": "full"}}
+        return spec_of(self.seed, self.concurrency, local_cpus=1)  # more trials at a time than the head can hold
 
     def run(self, whole: list[dict[str, Any]] | None) -> Tally:
         """Run the study to its end through all the kills, and count; `whole` is what it must equal, if anything."""
-        nodes = JoinedNodes(self.folder, 2 if self.kind == "multi-node" else 0)
+        nodes = JoinedNodes(self.folder, 1 if self.kind == "multi-node" else 0)
         try:
             self._run(nodes)
             self._examine(whole)
@@ -107,30 +120,39 @@ class FaultStudy:
                 process.wait()
 
     def _strike(self, process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
-        """Kill something at a random moment: early in a session, or after some more lines of the log."""
-        target = self.generator.choice(MULTI_NODE_TARGETS if self.kind == "multi-node" else LOCAL_TARGETS)
-        self._wait_for_nodes(process, nodes, target)
-        if self.generator.random() < 0.2:
-            pause(process, self.generator.uniform(0.0, 6.0))
+        """Kill something at a random moment: after some seconds, or after some more lines of the log."""
+        possible = MULTI_NODE_TARGETS if self.kind == "multi-node" else LOCAL_TARGETS
+        targets = self.generator.sample(possible, min(self.generator.choice(AT_ONCE), self.kills - self.tally.made))
+        if self.generator.random() < BLIND:
+            pause(process, self.generator.uniform(0.0, 15.0))
         else:
-            size, wanted = log_size(self.folder), self.generator.randint(1, 10)
-            end = time.monotonic() + 30
+            self._wait_for_work(process, nodes, targets)
+            size, wanted = log_size(self.folder), self.generator.randint(1, 4)
+            end = time.monotonic() + 10.0
             while process.poll() is None and time.monotonic() < end and lines_since(self.folder, size) < wanted:
-                nodes.join()
-                time.sleep(0.1)
+                time.sleep(0.05)
             pause(process, self.generator.uniform(0.0, EPOCH_SECONDS))
-        if process.poll() is None and kill_one(target, self.folder, process, nodes, self.generator):
-            self.tally.kills[target] += 1
-            self.struck.append(time.time())
+        struck = time.time()
+        killed = strike(targets, self.folder, process, nodes, self.generator) if process.poll() is None else []
+        if killed:
+            self.tally.kills.update(killed)
+            self.tally.strikes += 1
+            self.struck.append(struck)
 
-    def _wait_for_nodes(self, process: subprocess.Popen[bytes], nodes: JoinedNodes, target: str) -> None:
-        """See that a joined node is at work where one is to be killed, and before half of the other kills."""
-        if self.kind != "multi-node" or (target in LOCAL_TARGETS and self.generator.random() < 0.5):
-            return
-        end = time.monotonic() + JOIN_SECONDS
-        while process.poll() is None and time.monotonic() < end and not nodes.victims("worker"):
-            nodes.join()
-            time.sleep(0.5)
+    def _wait_for_work(self, process: subprocess.Popen[bytes], nodes: JoinedNodes, targets: list[str]) -> None:
+        """Hold the study until a trial runs where one is to be killed, or on any node."""
+        joined = any(target in JOINED_TARGETS for target in targets)
+        hold = hold_file(self.folder)
+        hold.touch()
+        end = time.monotonic() + START_SECONDS
+        try:
+            while process.poll() is None and time.monotonic() < end:
+                nodes.join()
+                if nodes.at_work or (not joined and has_worker(self.folder)):
+                    return
+                time.sleep(0.5)
+        finally:
+            hold.unlink()
 
     def _wait_for_release(self) -> None:
         """A driver without a supervisor ends by itself; wait for it."""
@@ -170,9 +192,9 @@ class FaultStudy:
             tally.different += essence(events) != whole
 
     def _redone(self, trials: dict[int, Trial], reports: list[EpochReported]) -> list[float]:
-        """For each kill, the seconds for which epochs had been trained that were never acknowledged.
+        """For each strike, the seconds for which epochs had been trained that were never acknowledged.
 
-        What was begun after a kill (a worker outlives its driver) counts to that kill, else to the next one.
+        What was begun after a kill (a worker outlives its driver) counts to that strike, else to the next one.
         """
         redone = [0.0] * len(self.struck)
         acknowledged = {(report.trial, report.attempt, report.epoch) for report in reports}

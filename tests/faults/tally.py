@@ -18,6 +18,7 @@ class Tally:
     """What was seen of the studies of one kind (or of all)."""
 
     kills: Counter[str] = field(default_factory=Counter)  # by the process that was killed
+    strikes: int = 0  # moments at which processes were killed, one or several at once
     studies: int = 0
     one_at_a_time: int = 0  # of them, those that were compared with an undisturbed one
     resumes: int = 0  # commands after a supervisor had gone
@@ -30,7 +31,7 @@ class Tally:
     wrong_decisions: int = 0
     different: int = 0  # one-at-a-time studies whose events are not those of the undisturbed one
     differences: int = 0  # that `verify` finds
-    redone_seconds: list[float] = field(default_factory=list)  # for each kill
+    redone_seconds: list[float] = field(default_factory=list)  # for each strike
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -98,6 +99,7 @@ class Campaign:
 
 #: The rows of the table of counts: a heading, and what is shown of a tally.
 _ROWS = (
+    ("strikes, each of one to three kills at once", lambda t: t.strikes),
     ("studies", lambda t: t.studies),
     ("… of them with one trial at a time, compared with an undisturbed one", lambda t: t.one_at_a_time),
     ("sessions that a supervisor started after a death", lambda t: t.restarts),
@@ -140,7 +142,7 @@ def report_text(campaign: Campaign) -> str:
         *_redone(columns),
         "",
         f"An epoch lasts {EPOCH_SECONDS:g} s here. Work redone: the seconds for which epochs had been trained that "
-        "no report acknowledged when the kill came.",
+        "no report acknowledged when it came.",
         "",
         *_failures(total),
         *_cases(campaign.cases),
@@ -152,7 +154,7 @@ def _redone(columns: dict[str, Tally]) -> list[str]:
     measures = (("median", 0.5), ("95 %", 0.95), ("largest", 1.0))
     return [
         _row(
-            f"seconds of work redone per kill, {name}",
+            f"seconds of work redone per strike, {name}",
             *(f"{quantile(tally.redone_seconds, share):.3f}" for tally in columns.values()),
         )
         for name, share in measures

@@ -14,9 +14,15 @@ TRACE = "trace.jsonl"
 
 
 class Traced(CurveTrainable):
-    """Notes when each epoch begins and when it has been saved: what was begun and never reported was work lost."""
+    """Notes when each epoch begins and when it has been saved: what was begun and never reported was work lost.
+
+    While the campaign waits for a node or a worker to kill, the study is held, or it would end meanwhile.
+    """
 
     def before_epoch(self) -> None:
+        hold = hold_file(self._folder.parents[1])
+        while hold.exists():
+            time.sleep(0.05)
         self._note("begun", self._epoch + 1)
         time.sleep(EPOCH_SECONDS)
 
@@ -29,6 +35,11 @@ class Traced(CurveTrainable):
         line = {"what": what, "attempt": self._order.attempt, "epoch": epoch, "time": time.time()}
         with (self._folder / TRACE).open("a") as trace:
             trace.write(json.dumps(line) + "\n")
+
+
+def hold_file(study: Path) -> Path:
+    """While this file exists, no epoch of that study begins."""
+    return study.with_name(f"{study.name}.hold")
 
 
 def read_trace(folder: Path) -> list[dict[str, Any]]:
