@@ -74,7 +74,9 @@ def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None
         add_run(records_of(report), campaign)
     plan = Plan(campaign, root)
     alone = sum(campaign.wanted[kind] for kind in campaign.wanted if kind == "local")
-    wholes = {seed: undisturbed(seed, root) for seed in range(SEEDS if alone else 0)}
+    seeds = range(SEEDS if alone else 0)
+    with ThreadPoolExecutor(lanes) as pool:
+        wholes = dict(zip(seeds, pool.map(lambda seed: undisturbed(seed, root), seeds), strict=True))
     lock = threading.Lock()
 
     def lane() -> None:
