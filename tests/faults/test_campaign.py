@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import random
+import signal
+import subprocess
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.faults.campaign import Campaign, Plan, parse_kills, run
-from tests.faults.processes import kind_of
+from tests.faults.processes import JoinedNodes, kind_of, strike
 from tests.faults.records import add_case, add_run, add_tally, read_records
 from tests.faults.tally import CaseResult, Tally, quantile, report_text
+from tests.faults.traced import Traced, hold_file, read_trace
+from trainables.work import WorkOrder
 
 
 @pytest.mark.slow
@@ -123,6 +129,26 @@ def test_quantiles() -> None:
 )
 def test_processes_are_told_apart(name: str, command: str, kind: str | None) -> None:
     assert kind_of(name, command) == kind
+
+
+def test_a_strike_kills_what_is_there(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as supervisor:  # its study has no driver
+        killed = strike(["driver", "supervisor"], tmp_path, supervisor, JoinedNodes(tmp_path, 0), random.Random(0))
+    assert killed == ["supervisor"]
+    assert supervisor.returncode == -signal.SIGKILL
+
+
+def test_a_held_study_begins_no_epoch(tmp_path: Path) -> None:
+    hold_file(tmp_path).touch()
+    folder = tmp_path / "trials" / "1"
+    order = WorkOrder(1, 1, {"seed": 0}, 0, str(folder), every=1, keep=2, cpus=1.0, gpus=0.0)
+    trainable = Traced(order.to_dict())
+    thread = threading.Thread(target=trainable.before_epoch)
+    thread.start()
+    assert read_trace(folder) == []
+    hold_file(tmp_path).unlink()
+    thread.join()
+    assert [line["what"] for line in read_trace(folder)] == ["begun"]
 
 
 def test_kinds_of_kills_are_checked() -> None:
