@@ -82,7 +82,9 @@ class TrialsFold:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[int, Trial] = {}
-        self._open: set[int] = set()  # the trials that have not ended: few, however long the search
+        self.newest = 0  # the highest number of a trial
+        self.startable: set[int] = set()  # the trials that go on by themselves: few, however long the search
+        self._paused: set[int] = set()
         for event in events:
             self.apply(event)
 
@@ -92,12 +94,21 @@ class TrialsFold:
         touched = self.trials if isinstance(event, BudgetExtended) else (getattr(event, "trial", None),)
         for number in touched:
             if number in self.trials:
-                (self._open.discard if self.trials[number].ended else self._open.add)(number)
+                self._sort(self.trials[number])
+
+    def _sort(self, trial: Trial) -> None:
+        self.startable.discard(trial.number)
+        self._paused.discard(trial.number)
+        if trial.state == "paused":
+            self._paused.add(trial.number)
+        elif not trial.ended:
+            self.startable.add(trial.number)
 
     def _take(self, event: Event) -> None:
         match event:
             case TrialSuggested():
                 self.trials[event.trial] = Trial(event.trial, event.settings, event.seed, event.source, event.time)
+                self.newest = max(self.newest, event.trial)
             case AttemptStarted(trial=number) if number in self.trials:
                 trial = self.trials[number]
                 trial.attempt = event.attempt
@@ -134,9 +145,14 @@ class TrialsFold:
         trial.state = _STATE_AFTER[report.action]
 
     @property
+    def open(self) -> bool:
+        """Whether any trial has not ended."""
+        return bool(self.startable or self._paused)
+
+    @property
     def unfinished(self) -> list[Trial]:
         """The trials that have not ended, in the order in which they were suggested."""
-        return [self.trials[number] for number in sorted(self._open)]
+        return [self.trials[number] for number in sorted(self.startable | self._paused)]
 
 
 def _turn(trial: Trial, event: TrialFailed | TrialPromoted | TrialRetired) -> None:

@@ -26,28 +26,50 @@ class _Rung:
     reduction_factor: int
     ranked: list[tuple[float, int]] = field(default_factory=list)  # (-value, trial), ascending; of equals, the earlier
     entries: dict[int, RungEntry] = field(default_factory=dict)  # by trial: its standing when it came
-    paused: set[int] = field(default_factory=set)
+    paused: list[tuple[float, int]] = field(default_factory=list)  # those of `ranked` that pause
 
     def standing(self, trial: int, value: float) -> RungEntry:
         """Where `trial` would stand here with `value`; of equal values, the earlier trial's is better."""
         place = bisect_left(self.ranked, (-value, trial))
         peers = len(self.ranked) + 1
         survivors = peers // self.reduction_factor
-        values = [-negative for negative, _ in self.ranked[: survivors + 1]]
-        insort(values, value, key=lambda other: -other)
-        return RungEntry(self.milestone, value, values[max(survivors, 1) - 1], place + 1, peers, survivors)
+        return RungEntry(self.milestone, value, self._cutoff(value, max(survivors, 1)), place + 1, peers, survivors)
+
+    def _cutoff(self, value: float, survivors: int) -> float:
+        """The `survivors`-th best of the values here and `value`; without sorting them, for there may be 100,000."""
+        worst_kept = -self.ranked[survivors - 1][0] if survivors <= len(self.ranked) else -math.inf
+        above = -self.ranked[survivors - 2][0] if survivors > 1 else math.inf
+        return max(worst_kept, min(value, above))
 
     def add(self, trial: int, entry: RungEntry) -> None:
         insort(self.ranked, (-entry.value, trial))
         self.entries[trial] = entry
 
+    def pause(self, trial: int) -> None:
+        insort(self.paused, (-self.entries[trial].value, trial))
+
+    def release(self, trial: int) -> None:
+        """`trial` does not pause here, or no longer."""
+        if trial in self.entries and self.has_paused(trial):
+            del self.paused[self._place(trial)]
+
+    def has_paused(self, trial: int) -> bool:
+        """Whether `trial`, which came here, pauses."""
+        place = self._place(trial)
+        return place < len(self.paused) and self.paused[place][1] == trial
+
     def deserving(self) -> int | None:
         """The best trial that is paused here although it is among the best 1/eta of those that came."""
-        best = self.ranked[: len(self.ranked) // self.reduction_factor]
-        return next((trial for _, trial in best if trial in self.paused), None)
+        promoted = len(self.ranked) // self.reduction_factor
+        if not promoted or not self.paused or self.paused[0] > self.ranked[promoted - 1]:
+            return None
+        return self.paused[0][1]
 
     def best_paused(self) -> int | None:
-        return next((trial for _, trial in self.ranked if trial in self.paused), None)
+        return self.paused[0][1] if self.paused else None
+
+    def _place(self, trial: int) -> int:
+        return bisect_left(self.paused, (-self.entries[trial].value, trial))
 
 
 class PromotingHalving:
@@ -74,7 +96,7 @@ class PromotingHalving:
         if rung is None:
             return Decision("continue")
         if trial in rung.entries:
-            return Decision("pause" if trial in rung.paused else "continue", rung.entries[trial])
+            return Decision("pause" if rung.has_paused(trial) else "continue", rung.entries[trial])
         standing = rung.standing(trial, metrics[self._metric])
         return Decision("continue" if standing.rank <= standing.survivors else "pause", standing)
 
@@ -93,7 +115,7 @@ class PromotingHalving:
                 self._completed = True
             case TrialPromoted() | TrialRetired() | TrialFailed():
                 for rung in self._rungs.values():
-                    rung.paused.discard(event.trial)
+                    rung.release(event.trial)
             case _:
                 pass
 
@@ -141,4 +163,4 @@ class PromotingHalving:
             return
         rung.add(event.trial, entry)
         if event.action == "pause":
-            rung.paused.add(event.trial)
+            rung.pause(event.trial)

@@ -85,8 +85,13 @@ class _Rung:
         peers = len(self.ascending) + 1
         survivors = survivors_of(peers, self.reduction_factor)
         rank = peers - bisect_right(self.ascending, value)
-        cutoff = sorted([*self.ascending[-survivors:], value], reverse=True)[survivors - 1]
-        return RungEntry(self.milestone, value, cutoff, rank, peers, survivors)
+        return RungEntry(self.milestone, value, self._cutoff(value, survivors), rank, peers, survivors)
+
+    def _cutoff(self, value: float, survivors: int) -> float:
+        """The `survivors`-th best of the values here and `value`; without sorting them, for there may be 100,000."""
+        worst_kept = self.ascending[-survivors] if survivors <= len(self.ascending) else -math.inf
+        above = self.ascending[1 - survivors] if survivors > 1 else math.inf
+        return max(worst_kept, min(value, above))
 
 
 def survivors_of(peers: int, reduction_factor: int) -> int:

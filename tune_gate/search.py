@@ -128,7 +128,7 @@ class Search:
     @property
     def finished(self) -> bool:
         """Whether every trial that was asked for has ended."""
-        return len(self.trials) >= self._budget.trials and not self._trials.unfinished
+        return len(self.trials) >= self._budget.trials and not self._trials.open
 
     @property
     def unmeasured(self) -> list[Trial]:
@@ -255,8 +255,8 @@ class Search:
         self._recorder.retire(keys)
 
     def _waiting(self) -> Trial | None:
-        unfinished = self._trials.unfinished
-        return next((trial for trial in unfinished if trial.number not in self._live and trial.state != "paused"), None)
+        number = min(self._trials.startable - self._live, default=None)
+        return None if number is None else self.trials[number]
 
     def _promote(self, number: int | None) -> Trial | None:
         if number is None:
@@ -278,7 +278,7 @@ class Search:
     def _suggest(self) -> Trial | None:
         if len(self.trials) >= self._budget.trials:
             return None
-        number = 1 + max(self.trials, default=0)  # not their count: a log may have lost a number in the middle
+        number = 1 + self._trials.newest  # not their count: a log may have lost a number in the middle
         suggestion = self._sampler.suggest(number)
         settings = json.loads(json.dumps(suggestion.settings))  # as a reader of the log will see them: no tuples
         seed = suggestion.seed_of(number, self._spec.seed)

@@ -1,13 +1,13 @@
 """What the driver costs: beside bare Ray Tune with the same scheduler and searcher, and at a size that no test has.
 
-    python -m tests.benchmarks.driver side-by-side [--trials 2000]
-    python -m tests.benchmarks.driver virtual [--workers 1000] [--trials 100000]
+    python -m tests.benchmarks.driver side-by-side [--trials 2000] [--rounds 3]
+    python -m tests.benchmarks.driver virtual [--workers 1000] [--trials 100000] [--sampler random] [--scheduler asha]
 
-The first runs a search of short trials on our driver and one on bare Ray Tune (ASHA, and OptunaSearch's TPE), in
-turns, each in a process of its own, and gives the processor time of the driver process per trial and per report, and
-how much it grew. Processor time, because that is what a driver costs, and because it hardly depends on what else runs
-here. The other runs the production search and its folds in virtual time, with a log in memory, and gives the time per
-trial.
+The first runs a search of short trials on our driver and on bare Ray Tune (ASHA, and OptunaSearch's TPE), this with its
+default loggers and without, in turns, each in a process of its own, and gives the processor time of the driver process
+per trial and per report, and how much it grew. Processor time, because that is what a driver costs, and because it
+hardly depends on what else runs here. The other runs the production search and its folds in virtual time, with a log in
+memory, and gives the time per trial.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from typing import Any
 
 EPOCHS = 9
 RUNGS = (1, 3)
-ROUNDS = 3
 
 
 def curve(lr: float, epoch: int) -> float:
@@ -37,13 +36,13 @@ def curve(lr: float, epoch: int) -> float:
     return (0.9 - 0.08 * abs(math.log10(lr) + 1)) * (1 - math.exp(-epoch / 3))
 
 
-def search_spec(trials: int, sampler: str = "tpe") -> dict[str, Any]:
+def search_spec(trials: int, sampler: str = "tpe", scheduler: str = "asha") -> dict[str, Any]:
     return {
         "trials": trials,
         "epochs": EPOCHS,
         "space": {"lr": {"log-float": [0.001, 1.0]}},
         "first": [],
-        "scheduler": {"rungs": list(RUNGS)},
+        "scheduler": {"kind": scheduler, "rungs": list(RUNGS)},
         "sampler": {"kind": sampler, "startup": 10},
         "trainable": "tests.benchmarks.driver_trainable:Quick",
         "resources": {"local_cpus": 2},
@@ -82,9 +81,15 @@ def run_ours(trials: int, folder: Path) -> int:
     return reports
 
 
+def run_lean(trials: int, folder: Path) -> int:
+    """Bare Ray Tune in this process, without its default loggers: it writes no result down; the reports it had."""
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    return run_bare(trials, folder)
+
+
 def run_bare(trials: int, folder: Path) -> int:
-    """Bare Ray Tune in this process, as lean as it can be set up; the reports it had."""
-    os.environ.update({"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"})
+    """Bare Ray Tune in this process, with its default loggers (CSV, JSON, TensorBoard); the reports it had."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     import optuna
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -103,7 +108,8 @@ def run_bare(trials: int, folder: Path) -> int:
             scheduler=ASHAScheduler(max_t=EPOCHS, grace_period=RUNGS[0], reduction_factor=3),
         ),
         run_config=tune.RunConfig(
-            name="bare", storage_path=str(folder), verbose=0, callbacks=[counted.callback()]
+            name="bare", storage_path=str(folder), verbose=0, callbacks=[counted.callback()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     ).fit()  # fmt: skip
     return counted.reports
@@ -127,22 +133,26 @@ class Counter:
         return Counting()
 
 
+#: By name: ours; Ray Tune with its default loggers; Ray Tune without any.
+RUNS = {"ours": run_ours, "bare": run_bare, "lean": run_lean}
+
+
 def one_run(kind: str, trials: int) -> None:
     """A run in this process, told in one line of JSON."""
     start_ray()
     with tempfile.TemporaryDirectory() as folder:
         before, begun = cost(), time.perf_counter()
-        reports = {"ours": run_ours, "bare": run_bare}[kind](trials, Path(folder))
+        reports = RUNS[kind](trials, Path(folder))
         after = cost()
     seconds = time.perf_counter() - begun
     found = {"reports": reports, "wall": seconds, "cpu": after["cpu"] - before["cpu"]}
     print("RESULT " + json.dumps({**found, "megabytes": after["megabytes"] - before["megabytes"]}), flush=True)
 
 
-def side_by_side(trials: int) -> None:
+def side_by_side(trials: int, rounds: int) -> None:
     """Alternate runs of both, each in a process of its own."""
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
-    for number in range(ROUNDS):
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in RUNS}
+    for number in range(rounds):
         for kind, runs in found.items():
             done = subprocess.run(
                 [sys.executable, "-m", "tests.benchmarks.driver", "one", "--kind", kind, "--trials", str(trials)],
@@ -151,62 +161,69 @@ def side_by_side(trials: int) -> None:
             line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
             runs.append(json.loads(line.removeprefix("RESULT ")))
             print(f"round {number + 1} {kind}: {runs[-1]}", flush=True)
-    print(f"{trials} trials, median of {ROUNDS} rounds; processor time of the driver process")
+    print(f"{trials} trials, median of {rounds} rounds; processor time of the driver process")
     for kind, runs in found.items():
         cpu = statistics.median(run["cpu"] / trials for run in runs) * 1e3
         report = statistics.median(run["cpu"] / run["reports"] for run in runs) * 1e3
         rate = statistics.median(run["reports"] / run["wall"] for run in runs)
         grown = statistics.median(run["megabytes"] for run in runs)
         print(f"{kind:5} {cpu:7.2f} ms/trial {report:7.2f} ms/report {rate:6.0f} reports/s, grew by {grown:.0f} MB")
-    ratio = statistics.median(a["cpu"] / b["cpu"] for a, b in zip(found["ours"], found["bare"], strict=True))
-    print(f"ours / bare: {ratio:.2f} of the processor time (wanted: at most 1.1)")
+    for kind in ("bare", "lean"):
+        ratio = statistics.median(a["cpu"] / b["cpu"] for a, b in zip(found["ours"], found[kind], strict=True))
+        print(f"ours / {kind}: {ratio:.2f} of the processor time per trial (wanted: at most 1.1)")
 
 
-def virtual(workers: int, trials: int) -> None:
+def virtual(workers: int, trials: int, sampler: str, scheduler: str) -> None:
     """The production search in virtual time: `workers` at once, an epoch of each lasting about an hour."""
     from tune_gate.replay.simulation import MemoryLog, ReplaySpec
     from tune_gate.search import Search
 
-    spec = ReplaySpec.model_validate(search_spec(trials, "random"))
+    spec = ReplaySpec.model_validate(search_spec(trials, sampler, scheduler))
     now, generator = 0.0, random.Random(0)
     search = Search(spec, Path(), clock=lambda: now, journal=MemoryLog)
     search.begin("virtual", 0, {})
     running: list[tuple[float, int, int, int, float]] = []  # when its epoch ends, trial, attempt, epoch, lr
-    begun, ended, reports = time.perf_counter(), 0, 0
+    begun, used, ended, reports = time.perf_counter(), cost()["cpu"], 0, 0
     while True:
         while len(running) < workers and (given := search.next_assignment()) is not None:
             lr = given.settings["lr"]
-            heapq.heappush(running, (now + generator.uniform(0.5, 1.5), given.trial, given.attempt, 1, lr))
+            ready = now + generator.uniform(0.5, 1.5)
+            heapq.heappush(running, (ready, given.trial, given.attempt, given.from_epoch + 1, lr))
         if not running:
             break
         now, trial, attempt, epoch, lr = heapq.heappop(running)
         metrics = {"val_acc": curve(lr, epoch), "val_loss": 1.0, "seconds": 3600.0, "diverged": 0.0}
         reports += 1
-        if search.report(trial, attempt, epoch, metrics) == "continue":
+        action = search.report(trial, attempt, epoch, metrics)
+        if action == "continue":
             heapq.heappush(running, (now + generator.uniform(0.5, 1.5), trial, attempt, epoch + 1, lr))
-            continue
-        ended += 1
-        if ended % max(1, trials // 10) == 0:
+        elif action != "pause":
+            ended += 1
+        if reports % max(1, trials // 4) == 0:
             seconds, memory = time.perf_counter() - begun, cost()["megabytes"]
-            print(f"{ended:7} trials {reports:8} reports {seconds:7.1f} s, {memory:5.0f} MB with the log", flush=True)
-    seconds = time.perf_counter() - begun
+            print(f"{ended:7} ended {reports:8} reports {seconds:7.1f} s, {memory:5.0f} MB with the log", flush=True)
+    seconds, used = time.perf_counter() - begun, cost()["cpu"] - used
     print(
-        f"{ended} trials on {workers} workers: {seconds:.1f} s, {seconds / ended * 1e3:.3f} ms/trial, "
-        f"{seconds / reports * 1e6:.0f} µs/report; finished: {search.finished}"
+        f"{trials} trials ({sampler}, {scheduler}) on {workers} workers: {seconds:.1f} s, {used:.1f} s of processor "
+        f"time, {used / trials * 1e3:.3f} ms/trial, {used / reports * 1e6:.0f} µs/report, "
+        f"{cost()['megabytes']:.0f} MB; finished: {search.finished}"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("side-by-side", "virtual", "one"))
-    parser.add_argument("--kind", choices=("ours", "bare"), default="ours")
+    parser.add_argument("--kind", choices=tuple(RUNS), default="ours")
     parser.add_argument("--trials", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--sampler", choices=("random", "tpe", "tpe-rung"), default="random")
+    parser.add_argument("--scheduler", choices=("asha", "promotion"), default="asha")
     given = parser.parse_args()
     if given.what == "virtual":
-        virtual(given.workers, given.trials or 100_000)
+        virtual(given.workers, given.trials or 100_000, given.sampler, given.scheduler)
     elif given.what == "side-by-side":
-        side_by_side(given.trials or 2000)
+        side_by_side(given.trials or 2000, given.rounds)
     else:
         one_run(given.kind, given.trials or 2000)
 

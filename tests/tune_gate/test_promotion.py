@@ -109,6 +109,32 @@ def test_whoever_went_on_was_among_the_best_when_it_did(values: list[list[float]
         assert went_on[0] in [trial for _, trial in here[: len(here) // 3]]
 
 
+@settings(deadline=None)
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1), min_size=1, max_size=30),
+    promotions=st.sets(st.integers(1, 30)),
+)
+def test_standings_and_promotions_are_those_of_a_full_sort(values: list[float], promotions: set[int]) -> None:
+    scheduler = build_scheduler(spec_of())
+    ranked: list[tuple[float, int]] = []  # the first rung's, the best first
+    paused: set[int] = set()
+    for trial, value in enumerate(values, start=1):
+        ranked = sorted([*ranked, (-value, trial)])
+        best = [number for _, number in ranked[: len(ranked) // 3]]
+        event = report(scheduler, trial, 1, value)
+        action, entry = event.action, event.rung
+        assert entry is not None
+        assert (entry.peers, entry.survivors, entry.rank) == (len(ranked), len(best), 1 + ranked.index((-value, trial)))
+        assert entry.cutoff == -ranked[max(len(best), 1) - 1][0]
+        assert action == ("continue" if trial in best else "pause")
+        paused |= {trial} - set(best)
+        deserving = next((number for number in best if number in paused), None)
+        assert scheduler.promotion() == deserving
+        if trial in promotions:
+            paused -= {promoted(scheduler)}
+        assert scheduler.last_promotion() == next((number for _, number in ranked if number in paused), None)
+
+
 # --- searches
 
 
