@@ -33,6 +33,7 @@ class Importer:
 IMPORTERS: Mapping[str, Importer] = MappingProxyType(
     {
         "csv": Importer("analysis.importers.csv_tables", "a folder with trials.csv and epochs.csv"),
+        "curves": Importer("analysis.importers.curves", "an .npz table of recorded learning curves"),
         "optuna": Importer("analysis.importers.optuna_storage", "a storage URL (sqlite:///…) or a journal file"),
         "ray": Importer("analysis.importers.ray_results", "an experiment folder of Ray Tune 2.x"),
         "tensorboard": Importer("analysis.importers.tensorboard_logs", "a folder of event files, one folder per run"),

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -119,8 +120,24 @@ def write_events(folder: Path, tags: dict[str, tuple[float, ...]]) -> None:
     writer.close()
 
 
+def write_curves(folder: Path) -> str:
+    folder.mkdir(parents=True)
+    axes = [
+        {"name": "lr", "type": "float", "lo": 0.001, "hi": 0.1, "log": True},
+        {"name": "gate", "type": "cat", "choices": ["none", "entropy"]},
+    ]
+    values = np.full((3, 3), np.nan)
+    for row, curve in enumerate(CURVES.values()):
+        values[row, : len(curve)] = curve
+    path = folder / "table.npz"
+    settings = np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])
+    np.savez(path, X=settings, V=100 * values, S=100 * values - 1, space=json.dumps(axes), unit="acc%")
+    return str(path)
+
+
 SOURCES: dict[str, Callable[[Path], str]] = {
     "csv": write_csv,
+    "curves": write_curves,
     "optuna": write_optuna,
     "ray": write_ray,
     "tensorboard": write_tensorboard,

@@ -7,6 +7,7 @@ import math
 import pickle
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -58,13 +59,13 @@ def test_conformance(kind, tmp_path):
     pd.testing.assert_frame_equal(study.trials, open_study(study.path).trials)
 
 
-@pytest.mark.parametrize("kind", ["csv", "ray", "optuna"])
+@pytest.mark.parametrize("kind", ["csv", "curves", "ray", "optuna"])
 def test_how_trials_ended_is_kept(kind, tmp_path):
     trials = imported(kind, tmp_path).trials
     ends = dict(zip(trials["run"].str[-1].replace({"0": "a", "1": "b", "2": "c"}), trials["state"], strict=True))
     assert ends == {"a": "completed", "b": "stopped", "c": "failed"}
     assert trials.loc[trials["state"] == "stopped", "ended_at"].tolist() == [2]
-    if kind != "optuna":
+    if kind not in ("curves", "optuna"):
         assert trials.loc[trials["state"] == "failed", "end_reason"].item().endswith("CUDA out of memory")
 
 
@@ -111,6 +112,43 @@ def test_ray_names_rungs_metric_and_nested_settings(tmp_path):
     assert study.trials["net/depth"].dropna().tolist() == [3, 5]
     assert best_table(study)["val_acc_low"].iloc[0] < 0.7
     assert any("mean_accuracy" in event.message for event in study.events if isinstance(event, Warned))
+
+
+def test_a_table_of_curves_keeps_settings_ranges_and_test_values(tmp_path):
+    study = imported("curves", tmp_path, val_images=500)
+    assert study.spec.dimensions == {"lr": {"log-float": [0.001, 0.1]}, "gate": {"choice": ["none", "entropy"]}}
+    assert study.trials["lr"].tolist() == pytest.approx([0.1, 0.01, 0.001])
+    assert study.epochs["test_acc"].tolist() == pytest.approx([0.49, 0.59, 0.69, 0.39, 0.44])
+    assert study.epochs["val_images"].eq(500).all()
+    assert any("read as percent" in event.message for event in study.events if isinstance(event, Warned))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"X": np.zeros((3, 2)), "V": np.zeros((4, 2))}, r"must be \(n, d\) and \(n, T\)"),
+        ({"X": np.zeros((3, 2))}, "no table of learning curves"),
+        ({"X": np.zeros((1, 1)), "V": np.zeros((1, 2)), "space": "[{}]"}, "its space and X do not fit"),
+        ({"X": np.array([["a"]]), "V": np.zeros((1, 2))}, "no table of learning curves"),
+    ],
+)
+def test_what_is_no_table_of_curves_is_told(arrays, told, tmp_path):
+    np.savez(tmp_path / "table.npz", **arrays)
+    with pytest.raises(ImportFailed, match=told):
+        import_study("curves", str(tmp_path / "table.npz"), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_settings_that_a_table_does_not_name_are_axes_of_the_unit_cube(tmp_path):
+    np.savez(tmp_path / "table.npz", X=np.array([[0.25, 0.5], [0.75, 1.0]]), V=np.array([[-2.0, -1.0], [-3.0, -1.5]]))
+    notes = import_study("curves", str(tmp_path / "table.npz"), tmp_path / "study").notes
+    assert any("unit cube" in note for note in notes)
+    assert any("read as score" in note for note in notes)
+    study = open_study(tmp_path / "study")
+    assert study.trials["x1"].tolist() == [0.25, 0.75]
+    assert study.epochs["val_acc"].tolist() == [-2.0, -1.0, -3.0, -1.5]
+    with pytest.raises(ImportFailed, match="no 'val_loss'"):
+        import_study("curves", str(tmp_path / "table.npz"), tmp_path / "new", ImportOptions(metric="val_loss"))
 
 
 def test_foreign_pickles_run_nothing():

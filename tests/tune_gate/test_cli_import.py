@@ -48,9 +48,9 @@ def test_import_and_what_follows(tune_gate: TuneGate, tmp_path: Path) -> None:
 
 
 def test_misuse_is_one_line(tune_gate: TuneGate, tmp_path: Path) -> None:
-    wrong = tune_gate("import", "cvs", "x", "--dir", tmp_path / "study")
+    wrong = tune_gate("import", "csvs", "x", "--dir", tmp_path / "study")
     assert wrong.returncode == 2
-    assert wrong.stderr == "tune-gate: unknown importer 'cvs'; did you mean 'csv'?\n"
+    assert wrong.stderr == "tune-gate: unknown importer 'csvs'; did you mean 'csv'?\n"
 
 
 def test_effects_and_noise_of_an_imported_study(tune_gate: TuneGate, tmp_path: Path) -> None:

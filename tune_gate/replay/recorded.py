@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.curve_tables import TableUnreadable, read_curve_table
 from analysis.log import LOG_FILE, read_log
 from analysis.study import STUDY_FILE, open_study
 from analysis.trials import Trial, fold_trials
@@ -131,31 +131,19 @@ def curves_of_study(folder: Path) -> RecordedCurves:
 
 
 def curves_of_table(path: Path) -> RecordedCurves:
-    """The curves in an `.npz` file: `X` (n, d) in the unit cube (a category as its index), `V` (n, T) validation
-    values, larger better; optional: `S` (n, T) test values, `space` (a JSON list of the d settings).
-
-    Raises as `load_curves`.
-    """
+    """The curves in an `.npz` file, whose form `analysis.curve_tables` describes. Raises as `load_curves`."""
     try:
-        with np.load(path, allow_pickle=False) as table:
-            cells = {name: np.asarray(table[name]) for name in table.files}
-        points, values = np.asarray(cells["X"], dtype=float), np.asarray(cells["V"], dtype=float)
-    except FileNotFoundError:
-        raise Misuse(f"there is no file {path}") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise Misuse(f"{path} is no table of learning curves: {error}") from None
-    if points.ndim != 2 or values.ndim != 2 or len(points) != len(values):
-        raise Misuse(f"{path}: X {points.shape} and V {values.shape} must be (n, d) and (n, T)")
-    axes = json.loads(str(cells["space"])) if "space" in cells else _plain_axes(points.shape[1])
-    unknown = np.full_like(values, np.nan)
+        table = read_curve_table(path)
+    except TableUnreadable as error:
+        raise Misuse(str(error)) from None
     return RecordedCurves(
-        name=path.stem,
-        space=space_from_mapping({axis["name"]: _dimension(axis) for axis in axes}, path.stem),
-        points=tuple(_point(axes, row) for row in points.tolist()),
-        values=values,
-        tests=np.asarray(cells["S"], dtype=float) if "S" in cells else unknown,
-        seconds=unknown,
-        diverged=np.zeros(len(values), dtype=bool),
+        name=table.name,
+        space=space_from_mapping(table.space, table.name),
+        points=table.points,
+        values=table.values,
+        tests=table.tests,
+        seconds=np.full_like(table.values, np.nan),
+        diverged=np.zeros(len(table.values), dtype=bool),
         settings={},
     )
 
@@ -178,25 +166,3 @@ def _images(trials: Sequence[Trial]) -> int:
     last = trials[-1].last
     count = math.nan if last is None else last.metrics.get("val_images", math.nan)
     return 0 if math.isnan(count) else int(count)
-
-
-def _plain_axes(count: int) -> list[dict[str, Any]]:
-    return [{"name": f"x{axis + 1}", "type": "float", "lo": 0.0, "hi": 1.0} for axis in range(count)]
-
-
-def _dimension(axis: Mapping[str, Any]) -> dict[str, Any]:
-    if axis["type"] == "cat":
-        return {"choice": axis["choices"]}
-    return {("log-" if axis.get("log") else "") + axis["type"]: [axis["lo"], axis["hi"]]}
-
-
-def _point(axes: Sequence[Mapping[str, Any]], row: Sequence[float]) -> dict[str, Any]:
-    return {axis["name"]: _setting(axis, share) for axis, share in zip(axes, row, strict=True)}
-
-
-def _setting(axis: Mapping[str, Any], share: float) -> Any:
-    if axis["type"] == "cat":
-        return axis["choices"][int(share)]
-    low, high = axis["lo"], axis["hi"]
-    value = low * (high / low) ** share if axis.get("log") else low + share * (high - low)
-    return round(value) if axis["type"] == "int" else min(max(value, low), high)
