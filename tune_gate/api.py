@@ -25,6 +25,7 @@ from tune_gate.display import Silent, open_display
 from tune_gate.errors import Misuse
 from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.progress import ProgressReader
+from tune_gate.rung_check import rung_warnings
 from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec, with_changes
 from tune_gate.storage import check_out, discard, folder_for_new, name_of, publish_new, push_results, refuse_url
 from tune_gate.study_dir import create_study, free_folder, with_absolute_paths
@@ -172,6 +173,7 @@ def _start(
     """Make a study whose log begins with `history`, and run it; `made` is called between the two."""
     create_study(spec, folder, history)
     publish_new(folder)
+    _say((f"warning: {warning}" for warning in rung_warnings(spec)), console)
     try:
         made()
         return _run(folder, ProgressReader(folder), console, cluster)

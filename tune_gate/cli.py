@@ -25,6 +25,7 @@ from tune_gate import (
     cli_gate,
     cli_import,
     cli_jobs,
+    cli_plan,
     cli_replay,
     cli_report,
     cli_train,
@@ -32,7 +33,7 @@ from tune_gate import (
 from tune_gate.display import status_view, stdout_console
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.outcome_view import INTERRUPTED, conclude
-from tune_gate.spec import load_spec, parse_change, study_spec, with_changes
+from tune_gate.spec import parse_change
 
 #: Exit codes: a failure, and misuse.
 FAILURE, MISUSE = 1, 2
@@ -125,23 +126,6 @@ def stop(directory: StudyDir) -> None:
 
 
 @app.command()
-def plan(
-    study: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Without it: the embedded demo.")] = None,
-    changes: Changes = None,
-) -> None:
-    """Say what a search would cost, from one measured epoch, before it is spent."""
-    from tune_gate.api import demo_spec  # noqa: PLC0415
-    from tune_gate.plan import plan_view  # noqa: PLC0415
-
-    changed = _changes(changes)
-    if study is not None:
-        spec = load_spec(study, changed)
-    else:
-        spec = study_spec(with_changes(demo_spec().model_dump(mode="json", exclude_unset=True), changed))
-    stdout_console().print(plan_view(spec))
-
-
-@app.command()
 def status(
     directory: StudyDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002  a flag
@@ -219,6 +203,7 @@ def export(
         _write(export_table(best_table(opened, top, by, late), fmt), file)
 
 
+cli_plan.register(app)
 cli_train.register(app)
 cli_audit.register(app)
 cli_report.register(app)

@@ -225,6 +225,15 @@ def test_a_launch_writes_nothing_over(shell: Shell, folder: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["chapter.tex"]
 
 
+def test_a_launch_warns_of_rungs_that_come_too_early(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune_gate.api.supervise", lambda *_: None)
+    early = ["--set", "epochs=27", "--set", "scheduler.rungs=[3]", "--set", "config.warmup_epochs=3"]
+    out = shell("launch", "--dir", tmp_path / "study", *early).out
+    assert "warning: rung 3 lies inside the warm-up of 3 epochs" in out
+
+
 # --- status and ls
 
 

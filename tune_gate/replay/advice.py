@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tune_gate.replay.comparison import Comparison, ReplaySettings, Summary, compare
 from tune_gate.replay.recorded import RecordedCurves
@@ -22,8 +23,15 @@ TOLERATED = 0.05
 class Advice:
     """A scheduler, and what speaks for it."""
 
-    scheduler: str | None  # as a study writes it; None: none of those tried is as safe as training to the end
+    settings: Mapping[str, Any] | None  # the section of a study; None: none tried is as safe as training to the end
     lines: tuple[str, ...]
+
+    @property
+    def scheduler(self) -> str | None:
+        """The settings as a study writes them, in a line."""
+        if self.settings is None:
+            return None
+        return "{" + ", ".join(f"{key}: {value}" for key, value in self.settings.items()) + "}"
 
 
 def advise(curves: RecordedCurves, settings: ReplaySettings) -> tuple[Comparison, Advice]:
@@ -51,7 +59,7 @@ def advise(curves: RecordedCurves, settings: ReplaySettings) -> tuple[Comparison
     best, variant = min(safe, key=lambda pair: (_cost(comparison, pair[0]), pair[0].name))
     chosen = variant.settings["scheduler"]
     return comparison, Advice(
-        f"{{kind: asha, grace_period: {chosen['grace_period']}, reduction_factor: {chosen['reduction_factor']}}}",
+        chosen,
         (
             f"advice: scheduler.grace_period={chosen['grace_period']} and scheduler.reduction_factor="
             f"{chosen['reduction_factor']}: {_cost_words(comparison, best)} where random search at full length needs "

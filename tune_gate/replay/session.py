@@ -52,7 +52,11 @@ def replay_study(path: Path, request: Request) -> Comparison:
 
 def advise_study(path: Path, request: Request) -> tuple[Comparison, Advice]:
     """Which first rung and reduction factor the curves at `path` speak for. Raises as `replay_study`."""
-    curves = _curves(path, request)
+    return advise_curves(_curves(path, request), request)
+
+
+def advise_curves(curves: RecordedCurves, request: Request) -> tuple[Comparison, Advice]:
+    """Which first rung and reduction factor `curves` speak for."""
     return advise(curves, _settings(curves, request))
 
 

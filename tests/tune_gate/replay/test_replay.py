@@ -22,6 +22,7 @@ from tune_gate.cli import app
 from tune_gate.errors import Misuse, SpecError
 from tune_gate.replay.comparison import ReplaySettings, Spread, compare
 from tune_gate.replay.lookup import Lookup
+from tune_gate.replay.proposal import proposed_rungs
 from tune_gate.replay.recorded import RecordedCurves, load_curves
 from tune_gate.replay.session import Request, advise_study, replay_study
 from tune_gate.replay.simulation import Run, epoch_hours, simulate
@@ -278,6 +279,18 @@ def test_the_command_gives_advice(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["replay", str(table(tmp_path)), *options])
     assert shown.exit_code == 0, shown.output
     assert "advice: " in shown.output
+
+
+def test_rungs_are_proposed_as_parts_of_the_budget(tmp_path: Path) -> None:
+    spec = study_spec({"trials": 8, "epochs": 54, "space": {"lr": {"log-float": [0.01, 0.5]}}})
+    lines = proposed_rungs(spec, table(tmp_path, epochs=27), Request(seeds=4, budget=12.0, tolerance=0.05))
+    assert "scheduler: {kind: asha, grace_period: 2, " in lines[0]
+    assert "rungs at 2, " in lines[0]
+    assert lines[1].startswith("advice: ")
+    assert lines[-2:] == [
+        "doubt: a trial has 27 epochs there and 54 here",
+        "doubt: only here or only there is searched: lr, x1, x2",
+    ]
 
 
 @pytest.mark.parametrize(
