@@ -4,8 +4,9 @@
     python -m tests.benchmarks.search_defaults write --results DIR --output docs/search-defaults.md
 
 BENCHMARK is the stem of a file in ../shared/data/curves, or `cifar10-110`: the 24 published CIFAR-10 runs of depth 110,
-each met once. Every search has a budget of 20 full-length trials with 4 workers, and of 80 with 16. `--part` takes our
-own searches and the peers' apart, for the peers take longer; `write` puts them together.
+each met once. Every search has a budget of 20 full-length trials with 4 workers, and of 80 with 16. `--part` runs
+those with our own suggestions, those with Optuna's and the peers apart, for the latter take longer; `write` puts them
+together.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tune_gate.replay.variants import REFERENCE, Variant
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PUBLISHED = "cifar10-110"
 BUDGETS = {4: 20, 16: 80}  # full-length trials, by workers
-PARTS = ("ours", "peers")
+PARTS = ("ours", "tpe", "peers")
 
 RAY = "Ray's ASHA + OptunaSearch"
 VARIANTS = tuple(
@@ -81,7 +82,8 @@ def published() -> RecordedCurves:
 def run(benchmark: str, workers: int, seeds: int, parts: Sequence[str] = PARTS) -> dict[str, Any]:
     """Each search's regret, and full-length trials until the reference's median end (or one SE of the best)."""
     started = time.perf_counter()
-    variants = [variant for variant in VARIANTS if workers == 4 or variant.name in FEW] if "ours" in parts else []
+    allowed = [variant for variant in VARIANTS if workers == 4 or variant.name in FEW]
+    variants = [variant for variant in allowed if _part(variant) in parts]
     if benchmark == PUBLISHED:
         curves = published()
         tolerance = curves.standard_error
@@ -119,18 +121,20 @@ def pooled_table(results: list[dict[str, Any]]) -> list[str]:
     """Over all tables: regret, share of runs that reach the reference's median end, and how much sooner."""
     budget = BUDGETS[results[0]["workers"]]
     names = list(dict.fromkeys(name for result in results for name in result["searches"]))
-    base = np.concatenate([result["searches"][REFERENCE.name]["regret"] for result in results]).mean()
     lines = [
         "| search | regret %, mean | 5-95 % | 75th | of random's | reached | speed-up |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in names:
-        here = [result["searches"][name] for result in results if name in result["searches"]]
+        having = [result["searches"] for result in results if name in result["searches"]]
+        here = [searches[name] for searches in having]
+        base = np.concatenate([searches[REFERENCE.name]["regret"] for searches in having]).mean()
+        words = name if len(here) == len(results) else f"{name} ({len(here)} of the tables)"
         regrets = np.concatenate([search["regret"] for search in here])
         lengths = np.concatenate([search["lengths"] for search in here])
         low, high = np.quantile(regrets, (0.05, 0.95))
         lines.append(
-            f"| {name} | {regrets.mean():.1f} | {low:.1f}-{high:.1f} | {np.quantile(regrets, 0.75):.1f} | "
+            f"| {words} | {regrets.mean():.1f} | {low:.1f}-{high:.1f} | {np.quantile(regrets, 0.75):.1f} | "
             f"{regrets.mean() / base:.2f} | {np.isfinite(lengths).mean():.0%} | {_speed(budget, lengths)} |"
         )
     return lines
@@ -193,6 +197,10 @@ def write(results: Path, output: Path) -> None:
     before, _, rest = text.partition("<!-- tables -->")
     _, _, after = rest.partition("<!-- end of tables -->")
     write_atomic(output, f"{before}<!-- tables -->\n\n" + "\n".join(blocks) + f"\n<!-- end of tables -->{after}")
+
+
+def _part(variant: Variant) -> str:
+    return "tpe" if variant.settings["sampler"]["kind"] == "tpe" else "ours"
 
 
 def _whole(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
