@@ -89,7 +89,7 @@ def level_key(value: Any) -> Hashable:
     """A value of a setting as a key: equal for equal values, lists included; None for a missing one."""
     if isinstance(value, list | tuple):
         return json.dumps(value)
-    return None if value is None or value != value or value is pd.NA else value  # noqa: PLR0124  NaN
+    return None if value is None or value is pd.NA or value != value else value  # noqa: PLR0124  NaN
 
 
 def level_keys(trials: pd.DataFrame, settings: Iterable[str]) -> pd.DataFrame:

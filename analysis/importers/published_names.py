@@ -3,6 +3,9 @@
     runs_[v]c{10|100}_resnet_gate_classifier{depth}_4770_{bi|scratch}_it{m}g-{a}[c]m-{b}[_lr1by34770|_lr1by347last]
     runs_c{10|100}_resnet_gate_classifier{depth}_{sc|bi}it{m}g-{a}[c]m-{b}_{3248|4770}_{f}
 
+Another data set than `c10` or `c100`, another gate than `gate_classifier` and a text behind the name are kept as they
+are written, and noted.
+
 m is gate_iters, the gate's rate 10^-a, the trunk's 10^-b; `c` keeps the gate's rate constant, else it falls tenfold
 every 50 epochs; f is the validation fraction. Where it is not named it is 0.1 with the `v`, and without it nothing was
 held out: such runs were selected on test, and have no validation accuracy here. 3248 and 4770 say that the trunk's
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -26,13 +29,19 @@ TEST_IMAGES = 10_000
 DEFAULT_FRACTION = 0.1
 GATE_PERIOD = 50
 
-_HEAD = r"runs_(?P<val>v?)c(?P<classes>10|100)_resnet_gate_classifier(?P<depth>\d+)"
+_HEAD = r"runs_(?P<val>v?)(?P<data>[a-z]+\d*)_resnet_(?P<gate_name>[a-z]\w*?)_?(?P<depth>\d+)"
 _RATES = r"it(?P<iters>\d+)g-(?P<gate>\d+)(?P<constant>c?)m-(?P<trunk>\d+)"
+_FRACTION = r"\d+(?:\.\d+)?(?:e-?\d+)?"
+_REST = r"(?:_(?P<rest>.+))?"
 _PATTERNS = (
-    re.compile(rf"{_HEAD}_(?P<drops>4770|3248)_(?P<init>bi|scratch)_{_RATES}(?P<third>_lr1by34770|_lr1by347last)?"),
-    re.compile(rf"{_HEAD}_(?P<init>bi|sc|scratch){_RATES}_(?P<drops>4770|3248)_(?P<fraction>\d[\d.e-]*)"),
+    re.compile(
+        rf"{_HEAD}_(?P<drops>4770|3248)_(?P<init>bi|scratch)_{_RATES}(?P<third>_lr1by34770|_lr1by347last)?{_REST}"
+    ),
+    re.compile(rf"{_HEAD}_(?P<init>bi|sc|scratch){_RATES}_(?P<drops>4770|3248)_(?P<fraction>{_FRACTION}){_REST}"),
 )
-_BOTTLENECK_DEPTHS = (164,)  # of these, the published model has three layers a unit
+_DATA = {"c10": "cifar10", "c100": "cifar100"}
+_GATE = "gate_classifier"
+_BOTTLENECK_DEPTHS = (164,)  # of those that fit both kinds of block, the published model has three layers a unit here
 _INIT = {"bi": "baseline", "sc": "scratch", "scratch": "scratch"}
 #: Batches after which the trunk's rate falls, in thousands of batches of the usual 352 per epoch, as epochs of these.
 _DROPS: Mapping[str, tuple[int, int]] = MappingProxyType({"3248": (91, 136), "4770": (133, 200)})
@@ -63,18 +72,22 @@ class PublishedName:
     """What a name says of its run."""
 
     settings: Mapping[str, Any]
-    images: Mapping[str, int]  # of each split: train, val, test
+    images: Mapping[str, int]  # of each split: train, val, test; empty where the data set is not known
+    notes: tuple[str, ...] = ()  # what in the name is not of the scheme
 
     def value_of(self, metric: str, logged: float) -> float:
         """The metric as we have it, from the number that was logged.
 
         Accuracies were logged in percent, as single-precision numbers: they become the exact fraction of images.
         Losses were logged as the sum of the batches' means over the number of images: they become a mean over images.
+        Where the number of images is not known, a loss stays as it was logged.
         """
         split, _, rest = metric.partition("_")
         count = self.images.get(split, 0)
-        if not count or not math.isfinite(logged):
+        if not math.isfinite(logged):
             return logged
+        if not count:
+            return logged / 100.0 if rest == "acc" else logged
         if rest == "acc":
             right = logged / 100.0 * count
             return round(right) / count if abs(right - round(right)) < 0.05 else logged / 100.0
@@ -97,15 +110,13 @@ def decode(name: str, trunk_rates: Sequence[float] = ()) -> PublishedName | None
         milestones = logged_drops(trunk_rates) or milestones
     if parts.get("third") == "_lr1by347last":
         milestones = milestones[:1]
-    val = int(fraction * IMAGES)
     settings = {
-        "data": f"cifar{parts['classes']}",
+        "data": _DATA.get(parts["data"], parts["data"]),
         "split": "published",
         "val_fraction": fraction,
         "depth": int(parts["depth"]),
-        "block": "bottleneck" if int(parts["depth"]) in _BOTTLENECK_DEPTHS else "basic",
-        "gate": "entropy",
-        "kappa": 1.0,
+        "block": _block(int(parts["depth"])),
+        **({"gate": "entropy", "kappa": 1.0} if parts["gate_name"] == _GATE else {"gate": parts["gate_name"]}),
         "init": _INIT[parts["init"]],
         "batch_size": BATCH_SIZE,
         "lr": 10.0 ** -int(parts["trunk"]),
@@ -119,8 +130,25 @@ def decode(name: str, trunk_rates: Sequence[float] = ()) -> PublishedName | None
         "schedule_gate": "constant" if parts["constant"] else "step",
         "gate_period": GATE_PERIOD,
         "gate_gamma": 0.1,
+        **({"variant": parts["rest"]} if parts["rest"] else {}),
     }
-    return PublishedName(settings, {"train": IMAGES - val, "val": val, "test": TEST_IMAGES})
+    val = int(fraction * IMAGES)
+    images = {"train": IMAGES - val, "val": val, "test": TEST_IMAGES} if parts["data"] in _DATA else {}
+    return PublishedName(settings, images, tuple(_unknown(parts)))
+
+
+def _block(depth: int) -> str:
+    """Basic blocks make 6n+2 layers, bottlenecks 9n+2."""
+    return "bottleneck" if depth in _BOTTLENECK_DEPTHS or (depth - 2) % 6 else "basic"
+
+
+def _unknown(parts: Mapping[str, str]) -> Iterator[str]:
+    if parts["data"] not in _DATA:
+        yield f"data set {parts['data']!r} is not known, so its losses stay as logged, and accuracies have no interval"
+    if parts["gate_name"] != _GATE:
+        yield f"{parts['gate_name']!r} is not the published gate classifier; it is kept as the setting `gate`"
+    if parts["rest"]:
+        yield f"{parts['rest']!r} at its end is not of the published scheme; it is kept as the setting `variant`"
 
 
 def logged_drops(rates: Sequence[float]) -> list[int]:

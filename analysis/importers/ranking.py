@@ -49,9 +49,9 @@ def chosen_ranking(trials: Iterable[ForeignTrial], options: ImportOptions, known
 
 
 def ranked(trials: Iterable[ForeignTrial], ranking: Ranking) -> Iterator[ForeignTrial]:
-    """`trials` with `val_acc` in every epoch; a completed trial whose last one is not finite has diverged."""
+    """`trials` with `val_acc` in every epoch that has one; a completed trial whose last one is not finite diverged."""
     for trial in trials:
         epochs = tuple(ranking.of_epoch(epoch) for epoch in trial.epochs)
-        last = epochs[-1].metrics.get("val_acc", math.nan) if epochs else 0.0
+        last = epochs[-1].metrics.get("val_acc", 0.0) if epochs else 0.0  # not recorded: nothing is known
         diverged = trial.state in ("completed", "stopped") and not math.isfinite(last)
         yield replace(trial, epochs=epochs, state="diverged" if diverged else trial.state)

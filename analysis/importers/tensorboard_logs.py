@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ class Decoded(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    name: str
+    name: str  # of its folder, which says its settings
+    label: str  # the same, or its path where two folders have one name
     files: tuple[EventFile, ...]  # those with scalars, in the order of time
 
     def rates(self, tag: str) -> list[float]:
@@ -57,16 +59,18 @@ def read(source: str, options: ImportOptions) -> ForeignStudy:
     folder = Path(source)
     naming = read_naming(options.mapping) if options.mapping else None
     runs, notes = _runs(folder)
-    trials = []
+    trials, unranked = list[ForeignTrial](), list[ImportFailed]()
     for run in runs:
         decoded = naming.decode(run.name) if naming else published_names.decode(run.name, run.rates("lr"))
-        if decoded is None:
-            notes.append(f"run {run.name}: its name is not one of the published scheme, so its settings are not known")
-        trials.append(_trial(run, decoded, naming, options))
-        if isinstance(decoded, published_names.PublishedName):
-            notes += _disagreements(trials[-1])
-        if not any("val_acc" in epoch.metrics for epoch in trials[-1].epochs):
-            notes.append(f"run {run.name}: it has no validation accuracy, so it has no rank")
+        trial = _trial(run, decoded, naming)
+        try:
+            trials.append(next(ranked([trial], _ranking(trial, decoded, options))))
+        except ImportFailed as which:
+            trials.append(trial)
+            unranked.append(which)
+        notes += _about(run, decoded, trials[-1])
+    if unranked and not any(_has_accuracy(trial) for trial in trials):
+        raise unranked[0]
     if trials:
         notes.append("event files do not say why a run ended: each is taken as complete at its last epoch")
     return ForeignStudy(folder.resolve().name, tuple(trials), tuple(notes), gpus=1.0)
@@ -75,6 +79,7 @@ def read(source: str, options: ImportOptions) -> ForeignStudy:
 def _runs(folder: Path) -> tuple[list[_Run], list[str]]:
     runs, notes = list[_Run](), list[str]()
     paths = event_files(folder)
+    folders = Counter(path.name for path in {path.parent for path in paths})
     for parent, group in itertools.groupby(paths, key=lambda path: path.parent):
         files = [read_event_file(path) for path in group]
         for file in files:
@@ -83,15 +88,12 @@ def _runs(folder: Path) -> tuple[list[_Run], list[str]]:
                 notes.append(f"passed over {file.path.relative_to(folder)}: it holds no values ({size} bytes)")
         full = sorted((file for file in files if file.scalars), key=lambda file: file.started)
         if full:
-            runs.append(_Run(parent.name, tuple(full)))
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ImportFailed(f"two folders below {folder} are named {twice}: import them one by one")
+            label = parent.name if folders[parent.name] == 1 else parent.relative_to(folder).as_posix()
+            runs.append(_Run(parent.name, label, tuple(full)))
     return sorted(runs, key=lambda run: run.files[0].started), notes
 
 
-def _trial(run: _Run, decoded: Decoded | None, naming: Naming | None, options: ImportOptions) -> ForeignTrial:
+def _trial(run: _Run, decoded: Decoded | None, naming: Naming | None) -> ForeignTrial:
     tags = naming.tags if naming else published_names.TAGS
     first = naming.first_step if naming else 1
     epochs = tuple(
@@ -99,10 +101,28 @@ def _trial(run: _Run, decoded: Decoded | None, naming: Naming | None, options: I
         for attempt, file in enumerate(run.files, start=1)
         for epoch in _epochs(file, attempt, first, tags, decoded)
     )
-    trial = ForeignTrial(run.name, decoded.settings if decoded else {}, epochs, "completed", run.files[0].started)
-    images = options.val_images or (decoded.images.get("val") if decoded else None)
-    ranking = Ranking("val_acc", "fraction", images) if decoded else chosen_ranking([trial], options)
-    return next(ranked([trial], ranking))
+    return ForeignTrial(run.label, decoded.settings if decoded else {}, epochs, "completed", run.files[0].started)
+
+
+def _ranking(trial: ForeignTrial, decoded: Decoded | None, options: ImportOptions) -> Ranking:
+    if decoded is None:
+        return chosen_ranking([trial], options)
+    return Ranking("val_acc", "fraction", options.val_images or decoded.images.get("val"))
+
+
+def _has_accuracy(trial: ForeignTrial) -> bool:
+    return any("val_acc" in epoch.metrics for epoch in trial.epochs)
+
+
+def _about(run: _Run, decoded: Decoded | None, trial: ForeignTrial) -> Iterator[str]:
+    """What a user should know of a run."""
+    if decoded is None:
+        yield f"run {run.label}: its name is not one of the published scheme, so its settings are not known"
+    if isinstance(decoded, published_names.PublishedName):
+        yield from (f"run {run.label}: {note}" for note in decoded.notes)
+        yield from _disagreements(trial)
+    if not _has_accuracy(trial):
+        yield f"run {run.label}: it has no validation accuracy, so it has no rank"
 
 
 def _epochs(

@@ -113,7 +113,7 @@ def gate(study: Study) -> Chart:
     """How the best trial's gate opened: its mean, quantiles and means of groups of images, by epoch."""
     best, epochs = _of_best(study)
     if epochs["gate_mean"].notna().sum() == 0:
-        raise NothingToShow("no gate was recorded: its trials are plain")
+        raise NothingToShow("no gate was recorded: its trials are plain, or did not log it")
     x = epochs["epoch"].to_numpy(dtype=np.float64)
     marks = tuple(
         Lines(name, colour, x, epochs[column].to_numpy(dtype=np.float64), width, in_legend=column != "gate_q25"

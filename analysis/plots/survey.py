@@ -42,6 +42,8 @@ def survey_of(study: Study) -> Survey:
         NothingToShow: no gate was surveyed.
     """
     found = surveys(study)
+    if not found and study.spec.runs:
+        raise NothingToShow("no gate was surveyed: the study was imported, without checkpoints")
     if not found:
         raise NothingToShow(f"no gate was surveyed: `tune-gate gate {study.path}` does it")
     try:

@@ -12,6 +12,7 @@ from analysis.events import EpochReported, Event, TrialSuggested
 from analysis.importance import IMPORTANCE_COLUMNS
 from analysis.main_effects import EFFECT_COLUMNS, INTERACTION_COLUMNS
 from analysis.scores import scores, selected_trials
+from tests.analysis.studies import write_curves
 
 HEADER = {
     "schema": 1,
@@ -139,3 +140,13 @@ def test_conditions_never_add_trials(values):
         assert _is("x", value) == (value in ("x", "*"))
         assert _is(1, value) == (value in ("1", "1.0"))
         assert _is(None, value) == (value == "")
+
+
+@pytest.mark.parametrize("value", [3, True, 0.5, "none", [0.4, 0.6]])
+def test_a_setting_that_some_trials_do_not_have_pairs_them_apart(tmp_path, value):
+    points = [{"lr": rate, **({"odd": value} if odd else {})} for rate in (0.01, 0.1) for odd in (True, False)] * 2
+    curves = [[0.5 + 0.1 * ("odd" in point) + 0.01 * place] for place, point in enumerate(points)]
+    space = {"lr": {"choice": [0.01, 0.1]}, "odd": {"choice": [value, None]}}
+    study = write_curves(tmp_path / "s", curves, points, space=space)
+    assert effects(study).main[["setting", "pairs"]].to_numpy().tolist() == [["lr", 2]]
+    assert noise(study).groups["trials"].tolist() == [2, 2, 2, 2]

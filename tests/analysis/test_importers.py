@@ -203,6 +203,7 @@ def test_published_names():
     assert name.value_of("val_loss", 0.008) == pytest.approx(1.0)
     assert name.value_of("val_acc", 94.18000030517578) == 0.9418
     assert decode("runs_mine") is None
+    assert decode("runs_vc10_resnet_gate_classifier29_4770_bi_it3g-2m-1").settings["block"] == "bottleneck"
     assert logged_drops([0.01, 0.1, 0.1, 0.01]) == [3]
     step = {**name.settings, "schedule_gate": "step"}
     assert [expected_rates(step, epoch)["lr_gate"] for epoch in (49, 50)] == pytest.approx([0.01, 0.001])
@@ -221,6 +222,56 @@ def test_runs_without_a_validation_split_are_kept_without_a_rank(tmp_path):
     assert study.epochs["tot_loss"].tolist() == [3.0, 2.0]
     assert study.epochs["train_loss"].tolist() == pytest.approx([0.01 * 50_000 / 391] * 2)
     assert best_table(study).empty
+
+
+@pytest.mark.parametrize(
+    ("run", "kept", "told"),
+    [
+        ("runs_vc100_resnet_gate_classifier164_4770_bi_it1g-2cm-1_dlr", {"variant": "dlr", "depth": 164}, "'dlr'"),
+        ("runs_c10_resnet_gate_classifier56_scit1g-2cm-1_3248_1e-1_v2", {"variant": "v2", "val_fraction": 0.1}, "'v2'"),
+        ("runs_vc100_resnet_modl3_164_4770_bi_it1g-2cm-1", {"gate": "modl3", "depth": 164}, "'modl3'"),
+        ("runs_vsvhn_resnet_gate_classifier110_4770_scratch_it3g-2m-1", {"data": "svhn", "gate_iters": 3}, "'svhn'"),
+    ],
+)
+def test_names_near_the_published_scheme_keep_what_they_say(run, kept, told):
+    name = decode(run)
+    assert name is not None
+    assert {key: name.settings[key] for key in kept} == kept
+    assert len(name.notes) == 1
+    assert told in name.notes[0]
+
+
+def test_percent_of_an_unknown_number_of_images_becomes_a_fraction(tmp_path):
+    for run in ("runs_vsvhn_resnet_gate_classifier110_4770_scratch_it3g-2m-1",
+                "runs_c10_resnet_gate_classifier110_4770_scratch_it1g-2cm-1"):  # fmt: skip
+        write_events(tmp_path / "s" / run, {"val_accuracy": (50.0, 51.0), "val_loss_cls": (0.01, 0.01)})
+    import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study")
+    study = open_study(tmp_path / "study")
+    assert study.epochs["val_acc"].tolist() == [0.5, 0.51] * 2
+    assert study.epochs["val_loss"].tolist() == pytest.approx([0.01] * 4)
+    assert study.trials["val_acc_low"].isna().all()
+
+
+def test_runs_of_one_name_in_two_folders_are_told_apart_by_their_paths(tmp_path):
+    run = "runs_vc10_resnet_gate_classifier110_4770_bi_it1g-2cm-1"
+    for folder in ("first", "second"):
+        write_events(tmp_path / "s" / folder / run, {"val_accuracy": (50.0, 51.0)})
+    import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study")
+    trials = open_study(tmp_path / "study").trials
+    assert set(trials["run"]) == {f"first/{run}", f"second/{run}"}
+    assert set(trials["state"]) == {"completed"}
+
+
+def test_a_run_without_an_accuracy_does_not_stand_in_the_way_of_others(tmp_path):
+    write_events(tmp_path / "s" / "mine", {"test_accuracy": (50.0, 51.0)})
+    with pytest.raises(ImportFailed, match="Say --metric, one of: seconds, test_accuracy"):
+        import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study")
+    write_events(
+        tmp_path / "s" / "runs_vc10_resnet_gate_classifier110_4770_bi_it1g-2cm-1", {"val_accuracy": (50.0, 51.0)}
+    )
+    notes = import_study("tensorboard", str(tmp_path / "s"), tmp_path / "study").notes
+    assert "run mine: it has no validation accuracy, so it has no rank" in notes
+    assert set(open_study(tmp_path / "study").trials["state"]) == {"completed"}
 
 
 def test_a_rate_that_was_not_logged_as_named_is_told(tmp_path):
