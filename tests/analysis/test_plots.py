@@ -168,7 +168,7 @@ def test_figures_are_written_and_those_left_out_are_told(study: Study, tmp_path:
     written, left_out = write_figures(study, tmp_path / "figures", "png", ["curves", "gate", "ledger"])
     assert [path.name for path in written] == ["curves.png", "ledger.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
-    assert left_out == {"gate": "no gate was recorded: its trials are plain"}
+    assert left_out == {"gate": "no gate was recorded: its trials are plain, or did not log it"}
     with pytest.raises(UnknownName, match="did you mean 'curves'"):
         write_figures(study, tmp_path, "png", ["curve"])
     with pytest.raises(UnknownName, match="figure format"):
