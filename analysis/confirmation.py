@@ -31,8 +31,8 @@ CONFIRMATION_COLUMNS: Mapping[str, str] = MappingProxyType(
         "seeds": "fresh seeds measured on the test split",
         "lost": "seeds that diverged or failed, and so have no accuracy",
         "test_acc": "mean test accuracy over the seeds, a fraction, of the model after the last epoch",
-        "test_acc_low": "lower end of the mean's 95 % t interval over seeds; missing below 2 seeds",
-        "test_acc_high": "upper end of it",
+        "test_acc_low": "lower end of the mean's 95 % t interval over seeds, cut at 0; missing below 2 seeds",
+        "test_acc_high": "upper end of it, cut at 1",
         "test_acc_sd": "standard deviation over seeds; missing below 2",
         "fresh_val_acc": "mean validation accuracy of the same models, at the last epoch",
         "promised_val_acc": "validation accuracy with which the search ranked it: its trial's best epoch",
@@ -120,8 +120,8 @@ def confirmation_table(study: Study) -> pd.DataFrame:
                 "seeds": test.n,
                 "lost": int(own["state"].isin(("diverged", "failed")).sum()),
                 "test_acc": test.mean,
-                "test_acc_low": test.low,
-                "test_acc_high": test.high,
+                "test_acc_low": float(np.clip(test.low, 0.0, 1.0)),
+                "test_acc_high": float(np.clip(test.high, 0.0, 1.0)),
                 "test_acc_sd": test.deviation,
                 "fresh_val_acc": mean_interval(done["last_val_acc"]).mean,
                 "promised_val_acc": promised,
@@ -267,4 +267,4 @@ def _percent(fraction: float) -> str:
 
 
 def _points(fraction: float) -> str:
-    return f"{100.0 * fraction:+.2f}"
+    return f"{round(100.0 * fraction, 2) + 0.0:+.2f}"  # never -0.00

@@ -63,6 +63,21 @@ def confirmed_trials(search: Study, confirmation: str | Path | None = None) -> d
     return found
 
 
+def confirmations(study: Study) -> list[Study]:
+    """The confirmations of a search that can still be read, the newest first; a confirmation's is itself."""
+    if study.spec.confirmation is not None:
+        return [study]
+    found = []
+    for folder in reversed(_links(study.path)):
+        try:
+            other = open_study(study.path / folder)
+            _measured(study, other)
+        except AnalysisError:
+            continue  # it was deleted or moved, or another one lies there now
+        found.append(other)
+    return found
+
+
 def _measured(search: Study, study: Study) -> dict[int, ConfirmedTrial]:
     table = confirmation_table(study)
     found = {}

@@ -22,10 +22,11 @@ HEADINGS = {
 }
 
 #: Columns that hold fractions and are shown in percent.
-_PERCENT = ("_acc", "_acc_low", "_acc_high", "_acc_given", "_acc_true", "_acc_sd", "optimism", "difference")
+_PERCENT = ("_acc", "_acc_low", "_acc_high", "_acc_given", "_acc_true", "_acc_sd", "optimism", "difference",
+            "difference_low", "difference_high", "difference_sd")  # fmt: skip
 
 #: Those of them that are small, and need another digit.
-_SMALL = ("_acc_sd", "optimism", "difference")
+_SMALL = ("_acc_sd", "optimism", "difference", "difference_low", "difference_high", "difference_sd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def _text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name.endswith(_PERCENT) and _is_number(value):
-        return f"{100.0 * value:.2f}" if name.endswith(_SMALL) else f"{100.0 * value:.1f}"
+        decimals = 2 if name.endswith(_SMALL) else 1
+        return f"{round(100.0 * value, decimals) + 0.0:.{decimals}f}"  # never -0.00
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not _is_number(value):

@@ -16,7 +16,7 @@ from analysis.display import display_table
 from analysis.files import write_atomic
 from analysis.names import unknown_name
 from analysis.plots.chart import Chart
-from analysis.report_sections import SECTIONS, Block, Table, Words, blocks
+from analysis.report_sections import SECTIONS, Block, Picture, Table, Words, blocks
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -73,6 +73,9 @@ def _block(block: Block) -> str:
             return _table(block)
         case Chart():
             return _figure(block)
+        case Picture():
+            data, caption = base64.b64encode(block.png).decode("ascii"), html.escape(block.caption)
+            return f'<img alt="{caption}" src="data:image/png;base64,{data}">\n<p class="caption">{caption}</p>'
 
 
 def _table(table: Table) -> str:

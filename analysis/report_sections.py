@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from analysis.confirmation import (
+    CONFIRMATION_COLUMNS,
+    confirmation_lines,
+    confirmation_table,
+    confirmed_differences,
+)
 from analysis.costs import LEDGER_PURPOSES, ledger
 from analysis.early_stopping import early_stopping_safety
 from analysis.errors import AnalysisError
 from analysis.events import SessionStarted, Warned
+from analysis.gate import gate_lines
 from analysis.main_effects import effects
 from analysis.plots.chart import Chart, NothingToShow
 from analysis.plots.registry import chart
+from analysis.plots.survey import picture_png, survey_of
+from analysis.plots.verdicts import confirmation_of
 from analysis.rungs import full_epochs, milestones
 from analysis.tables import best_table
 
@@ -43,7 +52,15 @@ class Table:
     caption: str = ""
 
 
-Block = Words | Table | Chart
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image, as the bytes of a PNG file."""
+
+    png: bytes = field(repr=False)
+    caption: str
+
+
+Block = Words | Table | Chart | Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,11 @@ def summary(study: Study) -> Iterator[Block]:
     trials = study.trials
     states = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
     rungs = milestones(study)
-    judged = f"judged at epochs {', '.join(map(str, rungs))}" if rungs else "none of them stopped early"
+    judged = (
+        f"judged at epoch{'s' * (len(rungs) > 1)} {', '.join(map(str, rungs))}"
+        if rungs
+        else "none of them stopped early"
+    )
     space = f"{len(study.spec.space)} settings ({', '.join(study.spec.space)})"
     yield Words(
         f"{len(trials)} trials of up to {full_epochs(study)} epochs over {space}, {judged}: {states or 'none yet'}."
@@ -79,6 +100,9 @@ def best(study: Study) -> Iterator[Block]:
     table = best_table(study, TOP)
     if table.empty:
         raise NothingToShow("no trial has reported yet")
+    first = ("rank", "trial", "val_acc", "val_acc_low", "val_acc_high", "tied", "test_acc", "test_acc_low",
+             "test_acc_high")  # fmt: skip
+    table = table[[*first, *(name for name in table if name not in first)]]  # in sight without scrolling
     yield Table(
         table,
         "Accuracy at the best epoch with its 95 % Wilson interval, on the validation images alone; that the best of "
@@ -133,6 +157,32 @@ def safety(study: Study) -> Iterator[Block]:
     )
 
 
+def confirmed(study: Study) -> Iterator[Block]:
+    """What the best configurations reach anew, on test."""
+    yield chart(study, "confirmation")
+    found = confirmation_of(study)
+    for line in confirmation_lines(found):
+        yield Words(_sentence(line))
+    table = confirmation_table(found)
+    yield Table(table[[name for name in CONFIRMATION_COLUMNS if name in table]], "Test accuracy: mean over the seeds.")
+    yield Table(
+        confirmed_differences(found).drop(columns="configuration"),
+        "The winner against each other configuration, seed by seed, in percentage points; p: exact sign-flip test.",
+    )
+
+
+def hardest_and_easiest(study: Study) -> Iterator[Block]:
+    """The images for which the gate opens most, and least."""
+    survey = survey_of(study)
+    yield Picture(
+        picture_png(survey),
+        f"Validation images of trial {survey.trial} after epoch {survey.epoch}, with their g, their class and, where "
+        "it is another one, the class predicted.",
+    )
+    for line in gate_lines(survey):
+        yield Words(_sentence(line))
+
+
 def costs(study: Study) -> Iterator[Block]:
     """Where the time went."""
     yield from _figure("ledger")(study)
@@ -173,11 +223,13 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "effects": Section("What each setting does", influence),
         "safety": Section("Was early stopping safe?", safety),
         "ledger": Section("Where the time went", costs),
+        "confirmation": Section("Confirmation on test", confirmed),
         "gate": Section("Gate", _figure("gate")),
         "exits": Section("Exits", _figure("exits")),
         "gate-openness": Section("For whom the gate opens", _figure("gate-openness")),
         "gate-exits": Section("What each exit is worth", _figure("gate-exits")),
         "gate-skipping": Section("Accuracy against compute saved", _figure("gate-skipping")),
+        "gate-pictures": Section("Hardest and easiest images", hardest_and_easiest),
         "origin": Section("Origin", origin),
     }
 )

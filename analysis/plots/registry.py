@@ -32,6 +32,7 @@ FIGURES: Mapping[str, Callable[[Study], Chart]] = MappingProxyType(
         "importance": influence.importance_chart,
         "safety": verdicts.safety,
         "ledger": verdicts.spent,
+        "confirmation": verdicts.confirmed,
         "gate": course.gate,
         "exits": course.exits,
         "gate-openness": survey.openness,

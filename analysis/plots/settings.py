@@ -121,7 +121,11 @@ def _table(study: Study) -> tuple[int, pd.DataFrame, list[Scale]]:
     epoch, values = comparable(study)
     table = study.trials[study.trials["trial"].isin(values.index)].reset_index(drop=True)
     table["value"] = table["trial"].map(values)
-    scales = [scale for scale in (_scale(name, table[name]) for name in study.spec.space) if scale.varies]
+    scales = [
+        scale
+        for scale in (_scale(name, table[name], study.spec.dimensions[name]) for name in study.spec.space)
+        if scale.varies
+    ]
     if len(table) < 2 or not scales:
         raise NothingToShow("fewer than two trials, or no setting, can be compared")
     return epoch, table, scales
@@ -131,12 +135,15 @@ def _words(epoch: int, table: pd.DataFrame) -> str:
     return f"Best validation accuracy up to epoch {epoch}, of the {len(table)} trials that got there"
 
 
-def _scale(name: str, column: pd.Series[Any]) -> Scale:
+def _scale(name: str, column: pd.Series[Any], dimension: Any) -> Scale:
+    """Logarithmic where the setting was searched so, or where its positive values span a factor of 50."""
     if column.dtype.kind in "fiu" or str(column.dtype) in ("Int64", "Float64"):
         values: Numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         known = np.unique(values[~np.isnan(values)])
         if len(known) > _FEW:
-            return Scale(name, values, bool(known[0] > 0.0 and known[-1] / known[0] >= 50.0), ())
+            searched = any(str(kind).startswith("log") for kind in dimension) if isinstance(dimension, dict) else False
+            wide = searched or known[-1] >= 50.0 * known[0]
+            return Scale(name, values, bool(known[0] > 0.0 and wide), ())
         texts, levels = column.map(lambda value: f"{value:.4g}", na_action="ignore"), [f"{each:.4g}" for each in known]
     else:
         texts = column.map(str, na_action="ignore")

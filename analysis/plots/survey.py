@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,6 +157,15 @@ def pictures(survey: Survey, rows: int = 2, columns: int = 8, width: float = 6.6
             if place < len(indices):
                 _picture(axes, images[place], survey, int(indices[place]))
     return figure
+
+
+def picture_png(survey: Survey) -> bytes:
+    """`pictures` as a PNG file."""
+    from analysis.plots.in_matplotlib import save  # noqa: PLC0415
+
+    file = BytesIO()
+    save(pictures(survey), file, "png")
+    return file.getvalue()
 
 
 def _picture(axes: Any, image: Any, survey: Survey, index: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import AnalysisError, export_table, open_study
+from analysis import AnalysisError, chart, export_table, figure, open_study, paper_figure, report_html
 from analysis.confirmation import (
     CONFIRMATION_COLUMNS,
     DIFFERENCE_COLUMNS,
@@ -156,6 +156,30 @@ def test_a_search_finds_its_confirmations(study, confirmation):
     assert confirmed_trials(study, confirmation.path) == found
     confirmation.path.rename(confirmation.path.with_name("elsewhere"))
     assert confirmed_trials(study) == {}
+
+
+def test_the_report_of_a_search_tells_its_confirmation(study, confirmation):
+    assert "no configuration was confirmed: `tune-gate confirm" in report_html(study, ["confirmation"])
+    link_confirmation(study.path, confirmation.path)
+    for each in (study, confirmation):
+        page = report_html(each, ["confirmation"])
+        assert 'id="figure-confirmation"' in page
+        assert "Winner, trial 1: 94.00 % on test [91.52, 96.48], 3 seeds." in page
+        assert "Not in any mean: 1 of control diverged." in page
+    seeds, mean, promised = chart(study, "confirmation").panels[0].marks
+    assert len(seeds.y) == 8
+    assert mean.y.tolist() == pytest.approx([94.0, 93.0, 89.0])
+    assert promised.y.tolist()[:2] == [97.0, 96.0]
+    assert len(figure(study, "confirmation").data) == 3
+    assert paper_figure(study, "confirmation").axes
+
+
+def test_an_interval_of_an_accuracy_ends_at_one(write_study):
+    study = confirming_study()
+    events = [event for event in confirming_events() if getattr(event, "trial", 1) <= 6]
+    table = confirmation_table(open_study(write_study(log_bytes(events), "confirm", study)))
+    assert table["test_acc_high"][0] == 1.0
+    assert table["test_acc_low"][0] > 0.8
 
 
 def test_a_confirmation_of_another_search_is_refused(write_study, confirmation, events):

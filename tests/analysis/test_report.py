@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from analysis import Study, UnknownName, open_study, report_html, write_report
+from analysis.gate import survey_path
 from analysis.report_sections import SECTIONS
-from tests.analysis.studies import noisy_curves, random_settings, write_curves
+from tests.analysis.studies import noisy_curves, random_settings, write_curves, write_survey
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FIGURES = {
@@ -80,7 +81,7 @@ def test_a_page_holds_every_section_and_figure_and_asks_no_network(search: Study
         figure = json.loads(text)
         assert figure["data"]
         assert figure["layout"]["height"] > 100
-    assert all(address.startswith("#") or address == "data:," for address in page.addresses)
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
 
 
 def test_the_library_of_the_figures_is_in_it(search: Study) -> None:
@@ -104,6 +105,14 @@ def test_effects_of_matched_pairs_are_in_it(tmp_path: Path) -> None:
     text = report_html(write_curves(tmp_path / "s", curves, points), ["effects"])
     assert Page(text).figures.keys() == {"effects", "importance"}
     assert "Gate: entropy → none" in json.dumps(json.loads(Page(text).figures["effects"]), ensure_ascii=False)
+
+
+def test_the_hardest_and_easiest_images_are_in_it(study: Study) -> None:
+    write_survey(survey_path(study, 1))
+    page = report_html(study, ["gate-pictures"])
+    (picture,) = [address for address in Page(page).addresses if address.startswith("data:image/png;base64,")]
+    assert base64.b64decode(picture.partition(",")[2]).startswith(b"\x89PNG")
+    assert "Gate of trial 1 after epoch 9" in page
 
 
 def test_what_a_study_has_not_is_told(study: Study, write_study) -> None:  # type: ignore[no-untyped-def]
