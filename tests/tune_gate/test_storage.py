@@ -1,10 +1,8 @@
-"""Studies in an object store: what a crash can lose, who may write, and that every command finds its way."""
+"""Studies in an object store: what a crash can lose, and that every command finds its way."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,78 +16,33 @@ from analysis.objects import ObjectStore, open_store
 from analysis.segments import list_segments, read_segments
 from analysis.study import open_study
 from tests.tune_gate.s3_server import credentials, s3_server
-from tests.tune_gate.test_search import Cluster, Killed
-from trainables.work import WorkOrder
+from tests.tune_gate.stores import NEVER, another_machine, make, run, wait_until
+from tests.tune_gate.test_search import Killed
 from tune_gate.api import confirm
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.cli import main
-from tune_gate.control import request_stop
 from tune_gate.doctor import diagnose
 from tune_gate.doctor_store import check_store
-from tune_gate.errors import LogWriteError, Misuse, StudyExists, StudyLocked
+from tune_gate.errors import LogWriteError, Misuse, StudyExists
 from tune_gate.inheritance import first_events, forked_settings, inherit
-from tune_gate.lock import current_holder, hold
-from tune_gate.mirrored_trainable import mirrored
+from tune_gate.lock import hold
 from tune_gate.patience import patiently
 from tune_gate.progress import ProgressReader
 from tune_gate.recorder import Recorder
 from tune_gate.repair import repair_study
 from tune_gate.spec import study_spec
-from tune_gate.storage import check_out, drop_checkpoints, folder_for_new, name_of, publish_new
+from tune_gate.storage import check_out, folder_for_new, name_of, publish_new
 from tune_gate.store_lock import LOCK_KEY
-from tune_gate.study_dir import STOP_REQUEST, create_study
+from tune_gate.study_dir import create_study
 from tune_gate.verify import verify_study
-from tune_gate.working_copy import CACHE_VARIABLE
 
-SPEC = study_spec(
-    {
-        "trials": 6,
-        "epochs": 9,
-        "sampler": {"startup": 3},
-        "trainable": "tests.tune_gate.curve_trainable:CurveTrainable",
-    }
-)
-
-NEVER = 3600.0
+pytestmark = pytest.mark.usefixtures("store_cache")
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     with s3_server() as endpoint, credentials():
         yield endpoint
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr("tune_gate.store_lock.SETTLE_SECONDS", 0.0)
-
-
-@pytest.fixture
-def bucket(tmp_path: Path) -> Path:
-    """The objects of the store at `url`, as files."""
-    return tmp_path / "bucket" / "study"
-
-
-@pytest.fixture
-def url(bucket: Path) -> str:
-    return f"file://{bucket}"
-
-
-def make(url: str) -> Path:
-    study = folder_for_new(url)
-    create_study(SPEC, study)
-    publish_new(study)
-    return study
-
-
-def run(study: Path, **settings: Any) -> None:
-    with hold(study):
-        Cluster(SPEC, study, **settings).run()
-
-
-def another_machine(tmp_path: Path) -> None:
-    shutil.rmtree(tmp_path / "cache")
 
 
 def reports(events: list[Any]) -> list[tuple[int, int]]:
@@ -227,13 +180,6 @@ def test_plain_reports_are_flushed_in_time_and_decisions_at_once(url: str, monke
         wait_until(lambda: b'"epoch":1' in read_segments(store)[1])
 
 
-def wait_until(condition: Any) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_many_segments_become_few(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
     monkeypatch.setattr("tune_gate.log_mirror.COMPACT_SEGMENTS", 8)
@@ -270,63 +216,6 @@ def test_a_store_that_goes_away_ends_the_search_and_resume_goes_on(
     assert open_study(url).events == recorder.events
 
 
-def foreign_lock(bucket: Path, **changes: Any) -> None:
-    """The lock of a driver on another host."""
-    holder = {"host": "elsewhere", "pid": 7, "born": 1.0, "since": 2.0}
-    record = {"holder": holder, "writer": {"term": 5, "token": "ab"}, **changes}
-    (bucket / LOCK_KEY).write_text(json.dumps(record))
-
-
-def test_a_study_that_another_host_drives_is_refused_and_its_holder_named(url: str, bucket: Path) -> None:
-    study = make(url)
-    foreign_lock(bucket)
-    with (
-        pytest.raises(StudyLocked, match=rf"^file://{bucket} is in use by process 7 on elsewhere, since .*stop"),
-        hold(study),
-    ):
-        pass
-    assert str(current_holder(Path(url))).startswith("process 7 on elsewhere")
-    assert "elsewhere" in str(request_stop(Path(url)))
-    assert (bucket / STOP_REQUEST).exists()
-
-
-def test_a_dead_lock_is_taken_over_and_the_dead_driver_writes_no_more(
-    url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import os
-
-    study = make(url)
-    foreign_lock(bucket)
-    old = time.time() - 120
-    os.utime(bucket / LOCK_KEY, (old, old))
-    with hold(study), Recorder(study) as recorder:
-        recorder.append(Warned(0.0, "taken over"))
-        assert {segment.writer.term for segment in list_segments(open_store(url))} == {6}
-    assert not (bucket / LOCK_KEY).exists()
-
-    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
-    monkeypatch.setattr("tune_gate.log_mirror.LOOK_SECONDS", 0.0)
-    with hold(study):
-        recorder = Recorder(study)
-        foreign_lock(bucket, writer={"term": 9, "token": "cd"})
-        wait_until(lambda: recorder._mirror._failure is not None)  # type: ignore[attr-defined]
-        with pytest.raises(LogWriteError, match=r"another driver took .* over while this one was silent"):
-            recorder.append(Warned(1.0, "too late"))
-        with pytest.raises(LogWriteError):
-            recorder.close()
-    assert (bucket / LOCK_KEY).exists()  # it is not ours to remove
-
-
-def test_of_two_drivers_that_claim_at_once_the_last_one_stands(
-    url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = make(url)
-    monkeypatch.setattr("tune_gate.store_lock.time.sleep", lambda _seconds: foreign_lock(bucket))
-    with pytest.raises(StudyLocked, match="is being fought over by several drivers; try again"), hold(study):
-        pass
-    assert (bucket / LOCK_KEY).exists()  # it is the other's
-
-
 def test_a_store_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tune_gate.patience.time.sleep", lambda _seconds: None)
     answers = iter([StoreAway("away"), StoreAway("away"), "there"])
@@ -341,41 +230,6 @@ def test_a_store_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     answers = iter([StoreAway("away"), "never asked for"])
     with pytest.raises(StoreAway):
         patiently(act, hurry=lambda: True)
-
-
-def test_a_driver_hears_that_it_is_to_stop(url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
-    monkeypatch.setattr("tune_gate.log_mirror.LOOK_SECONDS", 0.0)
-    study = make(url)
-    with hold(study), Recorder(study):
-        request_stop(Path(url))
-        wait_until((study / STOP_REQUEST).exists)
-    with pytest.raises(Misuse, match=f"no search is running in file://{bucket}"):
-        request_stop(Path(url))
-
-
-def test_superfluous_checkpoints_go_when_the_log_is_safe(
-    url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", NEVER)
-    study = make(url)
-    open_store(url).write("trials/0001/epoch-0001.pt", b"x")
-    with hold(study):
-        recorder = Recorder(study)
-        recorder.append(EpochReported(1.0, 1, 1, 3, {"val_acc": 0.5}, "continue"))
-        recorder.retire(["trials/0001/epoch-0001.pt"])
-        assert (bucket / "trials/0001/epoch-0001.pt").exists()
-        recorder.close()
-    assert not (bucket / "trials/0001/epoch-0001.pt").exists()
-
-
-def test_checkpoints_of_trials_that_ended_are_dropped_from_the_store(url: str, bucket: Path) -> None:
-    study = make(url)
-    for trial in (1, 2, 3):
-        open_store(url).write(f"trials/000{trial}/best.pt", b"x")
-    drop_checkpoints(study, [1])
-    drop_checkpoints(study, [3, 4])
-    assert [entry.key for entry in open_store(url).objects("trials")] == ["trials/0002/best.pt"]
 
 
 def test_a_damaged_log_in_a_store_is_repaired_there(url: str, bucket: Path, tmp_path: Path) -> None:
@@ -452,72 +306,3 @@ def test_the_doctor_tries_a_store(url: str, tmp_path: Path, monkeypatch: pytest.
     assert check_store("s3://me:secret@bucket/x", tmp_path).verdict == "FAIL"
     monkeypatch.setattr("tune_gate.doctor.CHECKS", {})
     assert list(diagnose(Path(url))) == ["object store"]
-
-
-class Trainer:
-    """A trainable without Ray: each step leaves a file, and keeps two."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self.folder = Path(config["folder"])
-        self.epoch = max((int(path.name.removeprefix("epoch-")) for path in self.folder.glob("epoch-*")), default=0)
-
-    def step(self) -> dict[str, Any]:
-        self.epoch += 1
-        (self.folder / f"epoch-{self.epoch}").write_text("state")
-        (self.folder / f"epoch-{self.epoch - 2}").unlink(missing_ok=True)
-        (self.folder / "best").write_text(f"model {self.epoch}")
-        return {"epoch": self.epoch}
-
-    def cleanup(self) -> None:
-        """Nothing."""
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
-
-def order(tmp_path: Path, node: str, trial: int = 1, from_epoch: int = 0) -> dict[str, Any]:
-    return WorkOrder(trial, 1, {}, from_epoch, str(tmp_path / node / f"trials/000{trial}"), 1, 2, 1.0, 0.0).to_dict()
-
-
-def test_a_trial_goes_on_upon_another_node_from_the_store(url: str, bucket: Path, tmp_path: Path) -> None:
-    trainable = mirrored(Trainer, url)
-    first = trainable()
-    first.setup(order(tmp_path, "node 1"))
-    results = [first.step() for _ in range(3)]
-    assert [result["superseded"] for result in results] == [[], [], ["trials/0001/epoch-1"]]
-    names = sorted(path.name for path in (bucket / "trials/0001").iterdir())
-    assert names == ["best", "epoch-1", "epoch-2", "epoch-3"]  # the driver deletes
-    open_store(url).delete(results[-1]["superseded"])
-
-    second = trainable()
-    second.setup(order(tmp_path, "node 2", from_epoch=3))
-    assert second.step()["epoch"] == 4
-    (tmp_path / "node 1/trials/0001/epoch-9").write_text("never reported: its worker died before")
-    again = trainable()
-    again.setup(order(tmp_path, "node 1", from_epoch=4))
-    assert again.step()["epoch"] == 5
-    assert again.reset_config(order(tmp_path, "node 1", trial=2))
-    assert not (tmp_path / "node 1/trials/0001").exists()  # scratch: the store has it
-    assert again.step()["epoch"] == 1
-
-
-def test_what_was_never_reported_goes_before_it_is_done_over(url: str, bucket: Path, tmp_path: Path) -> None:
-    """The log lost its last flush: the store has states of epochs that it does not know."""
-    trainable = mirrored(Trainer, url)
-    first = trainable()
-    first.setup(order(tmp_path, "node 1"))
-    for _ in range(4):
-        first.step()
-    second = trainable()
-    second.setup(order(tmp_path, "node 2", from_epoch=2))
-    assert {path.name for path in (bucket / "trials/0001").iterdir()} == {"best", "epoch-1", "epoch-2"}
-    results = [second.step() for _ in range(3)]
-    assert [result["epoch"] for result in results] == [3, 4, 5]
-    assert [key for result in results for key in result["superseded"]] == [
-        "trials/0001/epoch-1",
-        "trials/0001/epoch-2",
-        "trials/0001/epoch-3",
-    ]
-    (tmp_path / "node 2/trials/0001/best").unlink()
-    assert second._mirror.push() == []  # it may come back
