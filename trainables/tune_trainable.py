@@ -9,7 +9,7 @@ from ray import tune
 
 from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config
-from trainables.data import check_data
+from trainables.data import check_data, share_on_machine
 from trainables.device import device_for
 from trainables.final_measure import measure_on_test
 from trainables.gates import check_gate
@@ -52,6 +52,7 @@ class GatedResNetTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take up the trial that `config`, a work order, describes."""
         self._order = work_order(config)
+        share_on_machine(scope=str(self._order.checkpoints.parent))
         self._folder = CheckpointFolder(self._order.checkpoints, self._order.every, self._order.keep)
         self._run: TrainingRun | None = None
         self._reports: Iterator[EpochReport] = iter(())

@@ -8,9 +8,16 @@ import pytest
 
 pytest.importorskip("ray")
 
+from trainables.data import loading
 from trainables.errors import DeviceError
 from trainables.tune_trainable import GatedResNetTrainable
 from trainables.work import WorkOrder
+
+
+@pytest.fixture(autouse=True)
+def _shares_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainable has its process share its data; it is not to outlast the test."""
+    monkeypatch.setattr(loading._Sharing, "scope", None)
 
 
 def order(folder: Path, from_epoch: int = 0, every: int = 1, gpus: float = 0) -> dict[str, object]:

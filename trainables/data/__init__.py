@@ -1,7 +1,7 @@
 """Image data for a trial: `load_search_data` for training and validation, `load_test_data` for the test."""
 
 from trainables.data.contract import RawData, SearchData, Source, Split
-from trainables.data.loading import check_data, load_search_data, load_test_data
+from trainables.data.loading import check_data, load_search_data, load_test_data, share_on_machine
 from trainables.data.sources import SOURCES
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "check_data",
     "load_search_data",
     "load_test_data",
+    "share_on_machine",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from trainables.data.checks import split_from_arrays
 from trainables.data.contract import Origin, RawData, Split
+from trainables.data.sharing import locked
 from trainables.errors import DataError
 
 #: The channel statistics of the published runs, which use them for both data sets.
@@ -69,19 +70,29 @@ def _open(kind: str, data_dir: Path, part: Mapping[str, bool]) -> Any:
 
 
 def _download(dataset_class: Any, data_dir: Path) -> None:
-    """Downloads beside the final place, then renames: no other process ever reads half a file."""
+    """Downloads beside the final place, then renames: no other process ever reads half a file. One process does it;
+    others that see the folder wait for it.
+    """
     folder = dataset_class.base_folder
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix="download-") as scratch:
-            dataset_class(scratch, download=True)
-            if not (data_dir / folder).is_dir():
-                _move(Path(scratch) / folder, data_dir / folder)
+        with locked(data_dir):
+            if (data_dir / folder).is_dir():
+                return
+            _fetch(dataset_class, data_dir)
     except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
             f"{data_dir / folder}: not there, and the download from {dataset_class.url} failed ({error}); "
             f"unpack {dataset_class.filename} in {data_dir}"
         ) from None
+
+
+def _fetch(dataset_class: Any, data_dir: Path) -> None:
+    folder = dataset_class.base_folder
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix="download-") as scratch:
+        dataset_class(scratch, download=True)
+        if not (data_dir / folder).is_dir():
+            _move(Path(scratch) / folder, data_dir / folder)
 
 
 def _move(source: Path, target: Path) -> None:

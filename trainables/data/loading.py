@@ -1,4 +1,5 @@
-"""From a trial's settings to its data, held once per process; the test split has its own door.
+"""From a trial's settings to its data, held once per process, and on request once per machine; the test split has
+its own door.
 
 A process keeps the two data sets it used last, found by the settings that determine them. Files are not
 watched: a process that has read a file goes on with what it read.
@@ -16,6 +17,7 @@ from trainables.config import TrialConfig
 from trainables.data.checks import check_part, check_raw
 from trainables.data.contract import Origin, RawData, SearchData, Split
 from trainables.data.noise import replace_labels
+from trainables.data.sharing import shared_data
 from trainables.data.sources import find_source
 from trainables.data.splits import SPLITS
 from trainables.errors import DataError
@@ -62,8 +64,40 @@ def check_data(config: TrialConfig) -> None:
     load_search_data(config)
 
 
+class _Sharing:
+    """With whom this process shares what it reads."""
+
+    scope: str | None = None
+
+
+def share_on_machine(scope: str) -> None:
+    """From now on, share the images that this process reads with the others of this machine that name the same scope.
+
+    A worker shares with the workers of its study: memory then does not grow with their number, and what must be
+    fetched is fetched once.
+    """
+    _Sharing.scope = scope
+
+
 @functools.lru_cache(maxsize=2)
 def _load_clean(data: str, data_dir: str, split: str, split_seed: int, val_fraction: float) -> SearchData:
+    read = functools.partial(_read_clean, data, data_dir, split, split_seed, val_fraction)
+    if _Sharing.scope is None:
+        return read()
+    return shared_data((_Sharing.scope, data, data_dir, split, split_seed, val_fraction, _stamp(data)), read)
+
+
+def _stamp(data: str) -> tuple[int, int] | None:
+    """Changes when the user's file changes; None for data that are no file."""
+    _, argument = find_source(data)
+    try:
+        status = Path(argument).expanduser().stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _read_clean(data: str, data_dir: str, split: str, split_seed: int, val_fraction: float) -> SearchData:
     source, argument = find_source(data)
     raw = source.load(_origin(argument, data_dir))
     check_raw(raw, data)
