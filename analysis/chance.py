@@ -37,6 +37,8 @@ class Noise:
 
     def lines(self) -> list[str]:
         """The noise in words, one line each; accuracies in percent."""
+        if not self.trials:
+            return [f"{self.measure}: no trial ended in full, so nothing is known of the noise"]
         unit = percent_of(self.measure)
         lines = [
             f"{self.measure}{unit.words}: {self.trials} trials; the best is trial {self.best_trial} "

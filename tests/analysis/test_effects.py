@@ -150,3 +150,9 @@ def test_a_setting_that_some_trials_do_not_have_pairs_them_apart(tmp_path, value
     study = write_curves(tmp_path / "s", curves, points, space=space)
     assert effects(study).main[["setting", "pairs"]].to_numpy().tolist() == [["lr", 2]]
     assert noise(study).groups["trials"].tolist() == [2, 2, 2, 2]
+
+
+def test_the_noise_of_a_study_that_only_diverged_is_not_known(tmp_path):
+    study = write_curves(tmp_path / "s", [[math.nan]] * 2)
+    (line,) = noise(study).lines()
+    assert "no trial ended in full" in line
