@@ -72,9 +72,8 @@ def read_columns(path: Path, size: int) -> LogColumns:
     others.sort(key=lambda found: found[0])
     reports = pa.concat_tables(tables, promote_options="default").to_pandas()
     reports = _of_known_trials(_in_order(reports, "offset"), others)
-    later = _smallest_later_epoch(reports)
-    standing = reports["epoch"].to_numpy() < later
-    kept = _in_order(reports[standing], "trial", "epoch")
+    standing = reports["epoch"].to_numpy() < _smallest_later_epoch(reports)
+    kept = _in_order(_pick(reports, standing), "trial", "epoch")
     replaced = reports[~standing]
     return LogColumns(kept, replaced, _redone(replaced), tuple(others), _fold(kept, others))
 
@@ -174,7 +173,12 @@ def _of_known_trials(reports: pd.DataFrame, others: list[tuple[int, Event]]) -> 
     """The reports that follow the (last) suggestion of their trial, in the order of the log."""
     suggested = {event.trial: offset for offset, event in others if isinstance(event, TrialSuggested)}
     since = reports["trial"].map(pd.Series(suggested, dtype="float64"))
-    return reports[(reports["offset"] > since).to_numpy()]
+    return _pick(reports, (reports["offset"] > since).to_numpy())
+
+
+def _pick(reports: pd.DataFrame, which: NDArray[np.bool_]) -> pd.DataFrame:
+    """The rows of `reports` for which `which` is true; no copy where that is all of them, as it mostly is."""
+    return reports if which.all() else reports[which]
 
 
 def _smallest_later_epoch(reports: pd.DataFrame) -> NDArray[np.float64]:
