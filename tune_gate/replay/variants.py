@@ -38,6 +38,8 @@ USUAL = (
     Variant("TPE, full length", {"scheduler": {"kind": "full"}, "sampler": {"kind": "tpe"}}),
     Variant("ASHA, random", {"scheduler": {"kind": "asha"}, "sampler": {"kind": "random"}}),
     Variant("ASHA, TPE", {"scheduler": {"kind": "asha"}, "sampler": {"kind": "tpe"}}),
+    Variant("ASHA, TPE of one rung", {"scheduler": {"kind": "asha"}, "sampler": {"kind": "tpe-rung"}}),
+    Variant("promotion, TPE of one rung", {"scheduler": {"kind": "promotion"}, "sampler": {"kind": "tpe-rung"}}),
     Variant(
         "ASHA from epoch 1 by 4, TPE",
         {"scheduler": {"kind": "asha", "grace_period": 1, "reduction_factor": 4}, "sampler": {"kind": "tpe"}},

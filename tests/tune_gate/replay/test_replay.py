@@ -248,6 +248,7 @@ def test_the_command_prints_a_table_draws_a_figure_and_speaks_json(tmp_path: Pat
     assert shown.exit_code == 0, shown.output
     assert "random, full length" in shown.output
     assert "ASHA, TPE" in shown.output
+    assert "promotion, TPE of one rung" in shown.output
     assert drawing.read_text().startswith("<?xml")
     told = CliRunner().invoke(app, ["replay", str(path), "--json", *options])
     assert json.loads(told.output)[0]["searches"][0]["runs"] == 2
