@@ -201,7 +201,7 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path: Path) -> None:
     )  # fmt: skip
     wait_until(lambda: any(isinstance(event, EpochReported) for event in read_log(folder / LOG_FILE)))
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=150)
     assert process.returncode == 130
     assert f"tune-gate resume {folder}" in output
     trials = fold_trials(read_log(folder / LOG_FILE))
@@ -216,7 +216,7 @@ def test_ctrl_c_saves_and_resume_goes_on(tmp_path: Path) -> None:
     assert sum(isinstance(event, TrialSuggested) for event in events) == 6
 
 
-def wait_until(condition: Any, seconds: float = 60) -> None:
+def wait_until(condition: Any, seconds: float = 150) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
