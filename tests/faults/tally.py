@@ -129,7 +129,7 @@ def report_text(campaign: Campaign) -> str:
         f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(campaign.started))}, seed {campaign.seed}, "
         f"{(time.time() - campaign.started) / 60:.0f} min on {os.cpu_count()} cores; tune-gate {found['tune-gate']}, "
         f"Python {found['python']}, Ray {found['ray']}, Optuna {found['optuna']}, {platform.system()}.",
-        f"Written by {' and '.join(f'`{command}`' for command in (campaign.command, *campaign.further))}.{state}",
+        *_written_by(campaign, state),
         "",
         "Every number is counted from the studies' logs, from what `tune-gate verify` says of them, and from a trace "
         "that the workers leave beside their checkpoints.",
@@ -142,12 +142,19 @@ def report_text(campaign: Campaign) -> str:
         *_redone(columns),
         "",
         f"An epoch lasts {EPOCH_SECONDS:g} s here. Work redone: the seconds for which epochs had been trained that "
-        "no report acknowledged when it came.",
+        "no report acknowledged when the strike came.",
         "",
         *_failures(total),
         *_cases(campaign.cases),
     ]
     return "\n".join(lines)
+
+
+def _written_by(campaign: Campaign, state: str) -> list[str]:
+    if not campaign.further:
+        return [f"Written by `{campaign.command}`.{state}"]
+    commands = (campaign.command, *campaign.further)
+    return [f"Written by {len(commands)} runs of the campaign.{state}", "", *(f"- `{command}`" for command in commands)]
 
 
 def _redone(columns: dict[str, Tally]) -> list[str]:

@@ -91,7 +91,8 @@ def test_runs_that_share_records_make_one_report(tmp_path: Path) -> None:
         studies=2, kills=Counter(driver=2), redone_seconds=[0.5], failures=["it hangs"]
     )
     assert [(case.name, case.error) for case in found.cases] == [("torn tail", "")]
-    assert "Written by `first` and `second`." in report_text(found)
+    assert "Written by 2 runs of the campaign." in report_text(found)
+    assert "- `first`\n- `second`\n" in report_text(found)
 
 
 def test_records_begin_with_a_run(tmp_path: Path) -> None:
