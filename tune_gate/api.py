@@ -22,11 +22,12 @@ from tune_gate.changes import refuse_changed_code, take_over_edits
 from tune_gate.cluster_access import ClusterAddress, parse_address
 from tune_gate.confirm import confirmation_spec
 from tune_gate.display import Silent, open_display
+from tune_gate.dotted import with_changes
 from tune_gate.errors import Misuse
 from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.progress import ProgressReader
 from tune_gate.rung_check import rung_warnings
-from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec, with_changes
+from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec
 from tune_gate.storage import check_out, discard, folder_for_new, name_of, publish_new, push_results, refuse_url
 from tune_gate.study_dir import create_study, free_folder, with_absolute_paths
 from tune_gate.supervisor import supervise

@@ -17,11 +17,12 @@ from analysis.events import CodeAccepted, Event, SpecChanged, Warned
 from analysis.log import LOG_FILE, read_log
 from analysis.study import STUDY_FILE
 from tune_gate.budget import Budget, budgets, extend_study, plan_extension
+from tune_gate.dotted import flat_settings, with_changes
 from tune_gate.errors import Misuse
 from tune_gate.fingerprint import accepted_fingerprints, changed_files, code_fingerprints
 from tune_gate.lock import hold
 from tune_gate.recorder import Recorder
-from tune_gate.spec import StudySpec, flat_settings, parse_spec, study_spec, with_changes
+from tune_gate.spec import StudySpec, parse_spec, study_spec
 from tune_gate.study_dir import SPEC_FILE, given_settings, read_spec, with_absolute_paths
 
 #: What a study may change on its way: it decides where and how trials run, and not what they are.

@@ -31,9 +31,9 @@ from tune_gate import (
     cli_train,
 )
 from tune_gate.display import status_view, stdout_console
+from tune_gate.dotted import parse_change
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.outcome_view import INTERRUPTED, conclude
-from tune_gate.spec import parse_change
 
 #: Exit codes: a failure, and misuse.
 FAILURE, MISUSE = 1, 2

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from tune_gate.display import stdout_console
+from tune_gate.dotted import parse_change
 from tune_gate.outcome_view import conclude
-from tune_gate.spec import parse_change
 
 
 def fork(

@@ -29,8 +29,9 @@ def submit(
     grace: Annotated[int, typer.Option(min=1, help="Seconds for running epochs to finish when it is stopped.")] = 300,
 ) -> None:
     """Send a search to a cluster, or go on with one there; it does not need this machine any more."""
+    from tune_gate.dotted import parse_change  # noqa: PLC0415
     from tune_gate.jobs import Jobs, own_requirements  # noqa: PLC0415
-    from tune_gate.spec import load_spec, parse_change  # noqa: PLC0415
+    from tune_gate.spec import load_spec  # noqa: PLC0415
 
     spec = load_spec(study, dict(parse_change(text) for text in changes or ()))
     jobs = Jobs(cluster)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from tune_gate.display import stdout_console
-from tune_gate.spec import load_spec, parse_change, study_spec, with_changes
+from tune_gate.dotted import parse_change, with_changes
+from tune_gate.spec import load_spec, study_spec
 
 
 def plan(

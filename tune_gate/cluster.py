@@ -14,7 +14,7 @@ import ray
 from tune_gate.cluster_access import ClusterAddress
 from tune_gate.cluster_probe import probe
 from tune_gate.jobs import ROOMS
-from tune_gate.spec import ResourceSettings
+from tune_gate.resources import ResourceSettings
 
 #: Ray's own messages about a head that is dead come after a minute; ours after so many seconds.
 HEAD_SECONDS = 10

@@ -29,8 +29,9 @@ from tune_gate.errors import ClusterUnreachable, LogWriteError, Misuse, TuneGate
 from tune_gate.lock import hold
 from tune_gate.measuring import check_measurable, measure_on_ray
 from tune_gate.on_ray import run_on_ray, trainable_class, trainable_of
+from tune_gate.resources import ResourceSettings
 from tune_gate.search import Search
-from tune_gate.spec import ResourceSettings, StudySpec
+from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
 from tune_gate.supervisor import DONE, FAILED, MISUSE, UNREACHABLE
 

@@ -21,7 +21,8 @@ from analysis.objects import open_store
 from analysis.study import STUDY_FILE
 from trainables.errors import TrainableError
 from tune_gate.errors import Misuse
-from tune_gate.spec import ResourceSettings, StudySpec
+from tune_gate.resources import ResourceSettings
+from tune_gate.spec import StudySpec
 
 #: Ray counts resources in ten-thousandths.
 _SMALLEST = 1e-4

@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_gate.progress import duration
+from tune_gate.resources import ResourceSettings
 from tune_gate.retention import kept_ones
 from tune_gate.rung_check import rung_warnings
 from tune_gate.schedulers import survivors_of
-from tune_gate.spec import ResourceSettings, StudySpec
+from tune_gate.spec import StudySpec
 
 
 @dataclass(frozen=True, slots=True)

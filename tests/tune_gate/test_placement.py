@@ -14,7 +14,8 @@ from trainables.errors import DeviceError
 from tune_gate.errors import Misuse
 from tune_gate.failures import failure_kind
 from tune_gate.placement import Node, bundle, check_room, request, unfit_for
-from tune_gate.spec import ResourceSettings, study_spec
+from tune_gate.resources import ResourceSettings
+from tune_gate.spec import study_spec
 
 BIG = Node("1", "big (10.0.0.1)", {"CPU": 16.0, "GPU": 2.0, "memory": 64e9, "spot": 1.0}, {"accelerator": "a100"})
 SMALL = Node("2", "small (10.0.0.2)", {"CPU": 4.0, "memory": 8e9}, {})

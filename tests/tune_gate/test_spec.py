@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tune_gate.dotted import parse_change, with_changes
 from tune_gate.errors import Misuse, SpecError
-from tune_gate.spec import StudySpec, load_spec, parse_change, parse_spec, study_spec, with_changes
+from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec
 
 ONE_RATE = {"lr": {"log-float": [0.01, 0.5]}}
 
