@@ -28,12 +28,13 @@ from tune_gate.cluster_client import drive_remotely
 from tune_gate.errors import ClusterUnreachable, LogWriteError, Misuse, TuneGateError
 from tune_gate.lock import hold
 from tune_gate.measuring import check_measurable, measure_on_ray
-from tune_gate.on_ray import run_on_ray, trainable_class, trainable_of
+from tune_gate.on_ray import run_on_ray
 from tune_gate.resources import ResourceSettings
 from tune_gate.search import Search
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
 from tune_gate.supervisor import DONE, FAILED, MISUSE, UNREACHABLE
+from tune_gate.trainable import trainable_class, trainable_of
 
 #: Errors that a user can mend: they are shown in one line, and no retry would help.
 USER_ERRORS = (Misuse, LogWriteError, SpaceError, TrainableError, AnalysisError)
