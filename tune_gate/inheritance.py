@@ -19,7 +19,7 @@ from analysis.events import Event, InheritedState, TrialInherited, Warned
 from analysis.study import Study, open_study
 from analysis.trials import Trial
 from search_spaces.errors import SpaceError
-from tune_gate.budget import current_budget
+from tune_gate.budget import budgets, current_budget
 from tune_gate.errors import Misuse
 from tune_gate.spec import NAME, StudySpec, load_spec
 from tune_gate.study_dir import SPEC_FILE, given_settings, read_spec
@@ -88,6 +88,8 @@ def first_events(inheritances: Iterable[Inheritance]) -> list[Event]:
 def forked_settings(source: Path, name: str) -> dict[str, Any]:
     """The settings of a fork of the study in `source`: those of its study.yaml as it is now, under `name`.
 
+    A budget that `source` had and has outgrown is the present one: `extend` does not write to the file.
+
     Raises:
         Misuse: the study is a confirmation, which has no sampler to tell anything.
         StudyNotFound, AnalysisError, SpecError: there is no study, or none that can be read.
@@ -95,8 +97,13 @@ def forked_settings(source: Path, name: str) -> dict[str, Any]:
     launched = read_spec(source)
     if launched.confirm is not None:
         raise Misuse(f"{source} is a confirmation and not a search; fork the search that it confirms")
-    path = open_study(source).path / SPEC_FILE
+    study = open_study(source)
+    path = study.path / SPEC_FILE
     given = given_settings(load_spec(path)) if path.exists() else launched.to_record()
+    had = budgets(launched, study.events)
+    for entry in ("trials", "epochs"):
+        if given.get(entry) in {None, *(getattr(budget, entry) for budget in had)}:
+            given[entry] = getattr(had[-1], entry)
     return {**given, "name": name if re.fullmatch(NAME, name) else launched.name}
 
 

@@ -273,6 +273,16 @@ def test_a_fork_takes_the_edited_file_and_its_own_name(old: Path, tmp_path: Path
     assert forked_settings(source, "not a name!")["name"] == "night"
 
 
+def test_a_fork_of_an_extended_study_has_its_present_budget(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    spec = create_study(study_spec(GIVEN), source)
+    Cluster(spec, source).run()
+    extend_study(source, plan_extension(source, trials=14, epochs=27).budget)
+    assert {"trials": 14, "epochs": 27}.items() <= forked_settings(source, "branch").items()
+    (source / SPEC_FILE).write_text(yaml.safe_dump({**GIVEN, "trials": 5}))
+    assert {"trials": 5, "epochs": 27}.items() <= forked_settings(source, "branch").items()
+
+
 @pytest.mark.usefixtures("run")
 def test_launch_takes_several_earlier_studies(old: Path, new: Path, tmp_path: Path) -> None:
     outcome = api.launch({**GIVEN, "trials": 4}, tmp_path / "third", history=[old, new])
