@@ -228,10 +228,12 @@ def _load(path: Path) -> Any:
 
 def _restore(state: dict[str, Any], path: Path, config: TrialConfig, device: Device) -> TrainingRun:
     """The run that `state`, the content of `path`, describes, to go on under `config`."""
+    # A setting that an older version did not know was then what is its default now.
+    saved = {**TrialConfig().model_dump(mode="json"), **state["config"]}
     for name, value in config.model_dump(mode="json").items():
-        if name not in _MAY_DIFFER and state["config"].get(name) != value:
+        if name not in _MAY_DIFFER and saved[name] != value:
             raise CheckpointError(
-                f"{path} was made with {name} {state['config'].get(name)!r}, not {value!r}; it cannot go on from there"
+                f"{path} was made with {name} {saved[name]!r}, not {value!r}; it cannot go on from there"
             )
     run = blank_run(config, device)
     _load_model(run.model, state, path)

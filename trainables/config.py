@@ -88,6 +88,7 @@ class TrialConfig(BaseModel):
     schedule: str = "multistep"
     milestones: tuple[EpochOrFraction, ...] = (0.4, 0.6)
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    decay: EpochOrFraction = 0.2  # length of the last phase of schedule stable-decay
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     warmup_lr: Rate = 0.01
     schedule_gate: str = "constant"

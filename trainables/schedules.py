@@ -19,7 +19,7 @@ Shape = Callable[[TrialConfig, int], float]
 
 @dataclass(frozen=True)
 class StepwiseShape:
-    """A shape that is constant between drops, so that a first drop can be named."""
+    """A shape that stays at 1 until it drops, so that a first drop can be named."""
 
     factor: Shape
 
@@ -40,6 +40,16 @@ def _cosine(config: TrialConfig, epoch: int) -> float:
     return (1 + math.cos(math.pi * max(0, epoch - config.warmup_epochs) / annealed)) / 2
 
 
+def _stable_decay(config: TrialConfig, epoch: int) -> float:
+    """1 up to the last `decay` epochs, then linearly down: of d such epochs the last has a factor of 1/(d + 1).
+
+    With the warm-up that is the warm-up/stable/decay trunk (Hägele et al. 2024): as long as neither decays, a longer
+    trial trains the same epochs as a shorter one.
+    """
+    decayed = min(config.in_epochs(config.decay), config.epochs)
+    return min(1.0, (config.epochs - epoch) / (decayed + 1))
+
+
 def _constant(_config: TrialConfig, _epoch: int) -> float:
     return 1.0
 
@@ -48,6 +58,7 @@ TRUNK_SCHEDULES: dict[str, Shape] = {
     "multistep": StepwiseShape(_multistep),
     "cosine": _cosine,
     "constant": _constant,
+    "stable-decay": StepwiseShape(_stable_decay),
 }
 
 
@@ -88,7 +99,7 @@ def gate_rate(config: TrialConfig, e: int) -> float:
 def first_drop(config: TrialConfig) -> int | None:
     """Number, counted from 1, of the first epoch that trains at a reduced rate: 134 for milestone 133.
 
-    None where the trunk's schedule has no drops (constant, cosine) or ends before its first.
+    None where the trunk's schedule has no drop (constant), no first one (cosine) or ends before its first.
 
     Raises:
         ConfigError: `config.schedule` is no known schedule.

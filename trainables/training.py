@@ -17,6 +17,7 @@ from trainables.device import Device
 from trainables.resnet import GatedResNet, build_model
 from trainables.schedules import gate_rate, trunk_rate
 from trainables.steps import (
+    BatchLosses,
     LossSettings,
     Optimizers,
     build_optimizers,
@@ -144,7 +145,7 @@ def train(run: TrainingRun) -> Iterator[EpochReport]:
         train_loss, train_gate_loss = train_epoch(run)
         trained = time.perf_counter()
         validation = evaluate(run.model, run.data.val, run.data, run.device)
-        diverged = not _is_sane(train_loss, validation.loss, len(run.data.classes))
+        diverged = not is_sane(train_loss, validation.loss, len(run.data.classes))
         val_acc = FLOOR if diverged else validation.accuracy
         run.epoch, run.validation = epoch + 1, validation
         if val_acc > run.best_val_acc:
@@ -178,18 +179,30 @@ def train_epoch(run: TrainingRun) -> tuple[float, float | None]:
     run.model.train()
     settings = LossSettings(config.label_smoothing, device.autocast_dtype)
     totals = torch.zeros(2, device=device.place)
-    batches = epoch_batches(
-        data.train, data.mean, data.std, config.batch_size, data.augment, run.generator, device.place
-    )
-    for batch, (images, labels) in enumerate(batches, start=1):
-        update = step_both if steps_trunk(batch, config.gate_iters) else step_gate_only
-        losses = update(run.model, run.optimizers, images, labels, settings)
+    for batch, (images, labels) in enumerate(training_batches(run), start=1):
+        losses = update(run, batch, images, labels, settings)
         totals[0] += losses.classification * len(labels)
         if losses.gate is not None:
             totals[1] += losses.gate * len(labels)
     device.synchronize()
     loss, gate_loss = (totals / len(data.train)).tolist()
     return loss, None if run.optimizers.gate is None else gate_loss
+
+
+def training_batches(run: TrainingRun) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The next epoch's batches of images and labels, drawn by the run's generator; see `epoch_batches`."""
+    data = run.data
+    return epoch_batches(
+        data.train, data.mean, data.std, run.config.batch_size, data.augment, run.generator, run.device.place
+    )
+
+
+def update(
+    run: TrainingRun, batch: int, images: torch.Tensor, labels: torch.Tensor, settings: LossSettings
+) -> BatchLosses:
+    """Step the run on batch number `batch` of an epoch, counted from 1: trunk and gate, or the gate alone."""
+    step = step_both if steps_trunk(batch, run.config.gate_iters) else step_gate_only
+    return step(run.model, run.optimizers, images, labels, settings)
 
 
 @torch.inference_mode()
@@ -219,7 +232,8 @@ def evaluate(model: GatedResNet, split: Split, data: SearchData, device: Device)
     )
 
 
-def _is_sane(train_loss: float, val_loss: float, classes: int) -> bool:
+def is_sane(train_loss: float, val_loss: float, classes: int) -> bool:
+    """Whether a run with these losses, in nats, has not diverged."""
     return math.isfinite(val_loss) and train_loss <= EXPLODED * math.log(classes)  # false for NaN, too
 
 

@@ -156,6 +156,16 @@ def test_other_settings_are_refused_by_name(copy: CheckpointFolder) -> None:
     assert path.exists()
 
 
+def test_a_setting_that_an_older_version_did_not_know_had_its_default(copy: CheckpointFolder) -> None:
+    path = copy.path / "epoch-0004.pt"
+    state = torch.load(path, weights_only=True)
+    del state["config"]["decay"]
+    torch.save(state, path)
+    assert load_run(path, config(), cpu()).epoch == 4
+    with pytest.raises(CheckpointError, match=r"was made with decay 0\.2, not 0\.3"):
+        load_run(path, config(decay=0.3), cpu())
+
+
 def test_data_may_have_moved(copy: CheckpointFolder) -> None:
     assert load_run(copy.path / "epoch-0004.pt", config(data_dir="/elsewhere"), cpu()).epoch == 4
 

@@ -47,6 +47,25 @@ def test_cosine_after_warm_up():
     assert trunk_rate(config, 11) == pytest.approx(0.1 * (1 + math.cos(0.9 * math.pi)))
 
 
+def test_stable_then_down_to_nearly_zero():
+    config = trial_config({"schedule": "stable-decay", "epochs": 10, "decay": 0.4, "warmup_epochs": 1, "lr": 1.0})
+    expected = [0.01, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
+    assert [trunk_rate(config, e) for e in range(10)] == pytest.approx(expected)
+    assert first_drop(config) == 7
+
+
+@pytest.mark.parametrize("decay", [3, 0.25])
+def test_a_longer_trial_shares_the_stable_epochs_of_a_shorter_one(decay):
+    short, long = (trial_config({"schedule": "stable-decay", "epochs": n, "decay": decay}) for n in (12, 40))
+    assert [trunk_rate(short, e) for e in range(9)] == [trunk_rate(long, e) for e in range(9)]
+    assert trunk_rate(short, 9) < trunk_rate(long, 9)
+
+
+def test_a_decay_longer_than_the_trial_begins_with_it():
+    config = trial_config({"schedule": "stable-decay", "epochs": 3, "decay": 9, "lr": 1.0})
+    assert [trunk_rate(config, e) for e in range(3)] == pytest.approx([0.75, 0.5, 0.25])
+
+
 def test_constant_and_warm_up():
     config = trial_config({"schedule": "constant", "epochs": 3, "warmup_epochs": 1, "warmup_lr": 0.5, "lr": 0.2})
     assert [trunk_rate(config, e) for e in range(3)] == [0.5, 0.2, 0.2]
