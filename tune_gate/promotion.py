@@ -9,54 +9,21 @@ does not go on for want of peers. A paused trial holds a checkpoint and no worke
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from analysis.events import BudgetExtended, EpochReported, Event, RungEntry, TrialFailed, TrialPromoted, TrialRetired
-from tune_gate.errors import LogUnfit
-from tune_gate.schedulers import FLOOR, Decision, RungCount
+from tune_gate.pausing_rung import PausingRung
+from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung
 
 
 @dataclass(slots=True)
-class _Rung:
-    """The trials that reached a milestone, the best first. The first value of a trial stands."""
+class _Rung(PausingRung):
+    reduction_factor: int = field(kw_only=True)
 
-    milestone: int
-    reduction_factor: int
-    ranked: list[tuple[float, int]] = field(default_factory=list)  # (-value, trial), ascending; of equals, the earlier
-    entries: dict[int, RungEntry] = field(default_factory=dict)  # by trial: its standing when it came
-    paused: list[tuple[float, int]] = field(default_factory=list)  # those of `ranked` that pause
-
-    def standing(self, trial: int, value: float) -> RungEntry:
-        """Where `trial` would stand here with `value`; of equal values, the earlier trial's is better."""
-        place = bisect_left(self.ranked, (-value, trial))
-        peers = len(self.ranked) + 1
-        survivors = peers // self.reduction_factor
-        return RungEntry(self.milestone, value, self._cutoff(value, max(survivors, 1)), place + 1, peers, survivors)
-
-    def _cutoff(self, value: float, survivors: int) -> float:
-        """The `survivors`-th best of the values here and `value`; without sorting them, for there may be 100,000."""
-        worst_kept = -self.ranked[survivors - 1][0] if survivors <= len(self.ranked) else -math.inf
-        above = -self.ranked[survivors - 2][0] if survivors > 1 else math.inf
-        return max(worst_kept, min(value, above))
-
-    def add(self, trial: int, entry: RungEntry) -> None:
-        insort(self.ranked, (-entry.value, trial))
-        self.entries[trial] = entry
-
-    def pause(self, trial: int) -> None:
-        insort(self.paused, (-self.entries[trial].value, trial))
-
-    def release(self, trial: int) -> None:
-        """`trial` does not pause here, or no longer."""
-        if trial in self.entries and self.has_paused(trial):
-            del self.paused[self._place(trial)]
-
-    def has_paused(self, trial: int) -> bool:
-        """Whether `trial`, which came here, pauses."""
-        place = self._place(trial)
-        return place < len(self.paused) and self.paused[place][1] == trial
+    def judged(self, trial: int, value: float) -> RungEntry:
+        """Where `trial` would stand here with `value`: the best 1/eta of those that came go on."""
+        return self.standing(trial, value, (len(self.ranked) + 1) // self.reduction_factor)
 
     def deserving(self) -> int | None:
         """The best trial that is paused here although it is among the best 1/eta of those that came."""
@@ -64,12 +31,6 @@ class _Rung:
         if not promoted or not self.paused or self.paused[0] > self.ranked[promoted - 1]:
             return None
         return self.paused[0][1]
-
-    def best_paused(self) -> int | None:
-        return self.paused[0][1] if self.paused else None
-
-    def _place(self, trial: int) -> int:
-        return bisect_left(self.paused, (-self.entries[trial].value, trial))
 
 
 class PromotingHalving:
@@ -79,7 +40,7 @@ class PromotingHalving:
         self._metric = metric
         self._epochs = epochs
         self._reduction_factor = reduction_factor
-        self._rungs = {milestone: _Rung(milestone, reduction_factor) for milestone in milestones}
+        self._rungs = {milestone: _Rung(milestone, reduction_factor=reduction_factor) for milestone in milestones}
         self._completed = False
 
     def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
@@ -97,7 +58,7 @@ class PromotingHalving:
             return Decision("continue")
         if trial in rung.entries:
             return Decision("pause" if rung.has_paused(trial) else "continue", rung.entries[trial])
-        standing = rung.standing(trial, metrics[self._metric])
+        standing = rung.judged(trial, metrics[self._metric])
         return Decision("continue" if standing.rank <= standing.survivors else "pause", standing)
 
     def apply(self, event: Event) -> None:
@@ -106,7 +67,7 @@ class PromotingHalving:
             case BudgetExtended():
                 self._epochs = event.epochs
                 for milestone in event.rungs:
-                    self._rungs.setdefault(milestone, _Rung(milestone, self._reduction_factor))
+                    self._rungs.setdefault(milestone, _Rung(milestone, reduction_factor=self._reduction_factor))
             case EpochReported(action="diverge"):
                 self._diverge(event)
             case EpochReported(rung=RungEntry() as entry):
@@ -133,15 +94,7 @@ class PromotingHalving:
 
     def counts(self) -> list[RungCount]:
         """What each rung has seen so far, ascending; those that pause count as stopped."""
-        return [
-            RungCount(
-                rung.milestone,
-                len(rung.entries),
-                len(rung.paused),
-                -rung.ranked[0][0] if rung.ranked else None,
-            )
-            for rung in self._rungs.values()
-        ]
+        return [rung.count() for rung in self._rungs.values()]
 
     def _downwards(self) -> Iterator[_Rung]:
         return reversed(self._rungs.values())
@@ -149,16 +102,12 @@ class PromotingHalving:
     def _diverge(self, event: EpochReported) -> None:
         rung = next((rung for rung in self._rungs.values() if rung.milestone >= event.epoch), None)
         if rung is not None and event.trial not in rung.entries:
-            rung.add(event.trial, rung.standing(event.trial, FLOOR))
+            rung.add(event.trial, rung.judged(event.trial, FLOOR))
 
     def _judge(self, event: EpochReported, entry: RungEntry) -> None:
         rung = self._rungs.get(entry.milestone)
         if rung is None:
-            raise LogUnfit(
-                f"the log has trial {event.trial} judged at rung {entry.milestone}, and the study's rungs are "
-                f"{', '.join(map(str, self._rungs)) or 'none'}; is it the log of another study? "
-                "`tune-gate verify DIR` tells more"
-            )
+            raise foreign_rung(event.trial, entry.milestone, self._rungs)
         if event.trial in rung.entries:
             return
         rung.add(event.trial, entry)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -85,13 +85,25 @@ class _Rung:
         peers = len(self.ascending) + 1
         survivors = survivors_of(peers, self.reduction_factor)
         rank = peers - bisect_right(self.ascending, value)
-        return RungEntry(self.milestone, value, self._cutoff(value, survivors), rank, peers, survivors)
+        cutoff = cutoff_with(value, survivors, len(self.ascending), lambda place: self.ascending[-place])
+        return RungEntry(self.milestone, value, cutoff, rank, peers, survivors)
 
-    def _cutoff(self, value: float, survivors: int) -> float:
-        """The `survivors`-th best of the values here and `value`; without sorting them, for there may be 100,000."""
-        worst_kept = self.ascending[-survivors] if survivors <= len(self.ascending) else -math.inf
-        above = self.ascending[1 - survivors] if survivors > 1 else math.inf
-        return max(worst_kept, min(value, above))
+
+def cutoff_with(value: float, survivors: int, count: int, best: Callable[[int], float]) -> float:
+    """The `survivors`-th best of `value` and `count` others, whose n-th best (from 1) `best` gives; without sorting
+    them, for there may be 100,000.
+    """
+    worst_kept = best(survivors) if survivors <= count else -math.inf
+    above = best(survivors - 1) if survivors > 1 else math.inf
+    return max(worst_kept, min(value, above))
+
+
+def foreign_rung(trial: int, milestone: int, rungs: Iterable[int]) -> LogUnfit:
+    """The error of a log that has `trial` judged at a rung that the study has not."""
+    return LogUnfit(
+        f"the log has trial {trial} judged at rung {milestone}, and the study's rungs are "
+        f"{', '.join(map(str, rungs)) or 'none'}; is it the log of another study? `tune-gate verify DIR` tells more"
+    )
 
 
 def survivors_of(peers: int, reduction_factor: int) -> int:
@@ -159,11 +171,7 @@ class SuccessiveHalving:
         try:
             return self._rungs[milestone]
         except KeyError:
-            raise LogUnfit(
-                f"the log has trial {trial} judged at rung {milestone}, and the study's rungs are "
-                f"{', '.join(map(str, self._rungs)) or 'none'}; is it the log of another study? "
-                "`tune-gate verify DIR` tells more"
-            ) from None
+            raise foreign_rung(trial, milestone, self._rungs) from None
 
     def _extend(self, event: BudgetExtended) -> None:
         self._epochs = event.epochs
