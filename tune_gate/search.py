@@ -36,8 +36,8 @@ from tune_gate.changes import current_spec, version_changes
 from tune_gate.deaths import DeathsFold
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.recorder import Fold, Recorder
-from tune_gate.samplers import build_sampler
-from tune_gate.schedulers import build_scheduler
+from tune_gate.samplers import Sampler, build_sampler
+from tune_gate.schedulers import Scheduler, build_scheduler
 from tune_gate.spec import StudySpec
 
 #: So many trials in a row that cannot use their device end the search: a sick node would devour all others, too.
@@ -72,6 +72,11 @@ class Journal(Protocol):
         """Let go."""
 
 
+def production_folds(spec: StudySpec) -> tuple[Scheduler, Sampler]:
+    """The scheduler and the sampler that `spec` names, which have seen no event yet. Raises as `build_sampler`."""
+    return build_scheduler(spec), build_sampler(spec)
+
+
 class Search:
     """One session of a study. Open it as a context; it says in the log how it ended."""
 
@@ -81,11 +86,11 @@ class Search:
         study: Path,
         clock: Callable[[], float] = time.time,
         journal: Callable[[Path, Iterable[Fold]], Journal] = Recorder,
+        folds: Callable[[StudySpec], tuple[Scheduler, Sampler]] = production_folds,
     ) -> None:
         self._clock = clock
         self._trials = TrialsFold()
-        self._scheduler = build_scheduler(spec)
-        self._sampler = build_sampler(spec)
+        self._scheduler, self._sampler = folds(spec)
         self._deaths = DeathsFold()
         self._recorder = journal(study, [self._trials, self._scheduler, self._sampler, self._deaths])
         self._spec = current_spec(spec, self._recorder.events)

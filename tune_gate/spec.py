@@ -146,7 +146,7 @@ def plain_spec(kind: type[Spec], mapping: Mapping[str, Any]) -> Spec:
     try:
         spec = kind.model_validate(dict(mapping))
     except ValidationError as error:
-        raise SpecError(_one_line(error)) from None
+        raise SpecError(_one_line(error, kind)) from None
     check_rungs(spec)
     return spec
 
@@ -193,13 +193,15 @@ def _section_of(section: Any, part: str) -> Any:
     return kind
 
 
-def _one_line(error: ValidationError) -> str:
-    """The first problem of a pydantic error, with the key's dotted name and, for an unknown key, the nearest one."""
+def _one_line(error: ValidationError, kind: type[StudySpec]) -> str:
+    """The first problem of a pydantic error of a `kind`, with the key's dotted name and, for an unknown key, the
+    nearest one.
+    """
     problem = error.errors()[0]
     where = [str(part) for part in problem["loc"] if "[" not in str(part)]  # `dict[str,any]` is pydantic's own word
     dotted = ".".join(where)
     if problem["type"] == "extra_forbidden":
-        section: Any = StudySpec
+        section: Any = kind
         for part in where[:-1]:
             section = _section_of(section, part)
         return unknown_name("key", where[-1], section.model_fields) + (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,34 @@ from tune_gate.spec import StudySpec
 _NAME = "fold"
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Optuna is told of a trial that was stopped."""
+
+    state: TrialState
+    at_epochs: Mapping[int, float]
+    values: tuple[float, ...] = ()  # the final one, of a trial that counts as complete
+
+
+#: How Optuna is told of a trial that was stopped, from its values at rungs; None: not at all, as if it had never been.
+StoppedAs = Callable[[Mapping[int, float]], Told | None]
+
+
+def as_pruned(at_rungs: Mapping[int, float]) -> Told:
+    """It is compared with others at the rung where it ended."""
+    return Told(TrialState.PRUNED, at_rungs)
+
+
+def as_complete(at_rungs: Mapping[int, float]) -> Told:
+    """Its last value is its result, whatever its epoch: what Ray's `OptunaSearch` does."""
+    return Told(TrialState.COMPLETE, at_rungs, (at_rungs[max(at_rungs)],))
+
+
+def as_nothing(at_rungs: Mapping[int, float]) -> None:  # noqa: ARG001  every way takes them
+    """Only trials that ran to the end, or diverged, say something."""
+    return
+
+
 class TpeSampler:
     """TPE (Bergstra et al. 2011) over the trials in the log.
 
@@ -35,11 +64,13 @@ class TpeSampler:
     value at each rung, so that it is compared with others at the rung where it ended; one that diverged as PRUNED
     at its first epoch with the floor value, the worst place there is; one that failed as FAIL, which says nothing
     about its settings. Running trials are in the history (constant liar), so workers do not all try one place.
-    Trials of earlier studies are told in the same way, before the first of ours.
+    Trials of earlier studies are told in the same way, before the first of ours. A replay tries other ways to tell of
+    those that were stopped.
     """
 
-    def __init__(self, spec: StudySpec) -> None:
+    def __init__(self, spec: StudySpec, stopped: StoppedAs = as_pruned) -> None:
         self._spec = spec
+        self._stopped = stopped
         self._space = spec.search_space
         self._uniform = RandomSampler(self._space, spec.seed)
         self._distributions = {parameter.name: distribution(parameter) for parameter in self._space.parameters}
@@ -57,13 +88,13 @@ class TpeSampler:
         self._ids: dict[int, int] = {}  # our trial -> Optuna's id
         self._at_rungs: dict[int, dict[int, float]] = {}  # of trials that may go on: milestone -> value
         self._paused: set[int] = set()  # trials told as pruned that may go on
-        self._told = 0  # trials whose end Optuna knows
+        self._told: set[int] = set()  # trials whose end Optuna knows
 
     def suggest(self, trial: int) -> Suggestion:
         """The point that trial number `trial` tries: random at first, and a share of the time ever after."""
         settings = self._spec.sampler
         generator = random.Random(derived_seed(self._spec.seed, "explore", trial))  # noqa: S311  not for secrets
-        if self._told < settings.startup_trials(self._spec.trials) or generator.random() < settings.explore:
+        if len(self._told) < settings.startup_trials(self._spec.trials) or generator.random() < settings.explore:
             return self._uniform.suggest(trial)
         seed = derived_seed(self._spec.seed, "tpe", trial)
         return Suggestion(draw_point(self._space, self._distributions, self._study, self._observations, seed), "tpe")
@@ -138,7 +169,7 @@ class TpeSampler:
         if event.action == "pause":
             self._pause(event.trial, at_rungs)
         elif event.action == "stop":
-            self._end(event.trial, TrialState.PRUNED, at_rungs)
+            self._stop(event.trial, at_rungs)
         elif event.action == "diverge":
             self._end(event.trial, TrialState.PRUNED, {1: FLOOR})
         elif event.action == "complete" and event.epoch < self._epochs:
@@ -148,29 +179,39 @@ class TpeSampler:
             self._end(event.trial, TrialState.COMPLETE, {**at_rungs, event.epoch: value}, value)
 
     def _pause(self, trial: int, at_rungs: Mapping[int, float]) -> None:
-        """Until more is known of it, a paused trial is one that ended at its last rung."""
+        """Until more is known of it, a paused trial is one that was stopped at its last rung."""
         known = dict(at_rungs)
-        self._end(trial, TrialState.PRUNED, known)
+        self._stop(trial, known)
         self._at_rungs[trial] = known
         self._paused.add(trial)
 
+    def _stop(self, trial: int, at_rungs: Mapping[int, float]) -> None:
+        told = self._stopped(at_rungs)
+        if told is None:
+            self._close(trial, TrialState.FAIL, {})
+        else:
+            self._end(trial, told.state, told.at_epochs, *told.values)
+
     def _end(self, trial: int, state: TrialState, at_epochs: Mapping[int, float], *values: float) -> None:
+        self._close(trial, state, at_epochs, *values)
+        self._told.add(trial)
+
+    def _close(self, trial: int, state: TrialState, at_epochs: Mapping[int, float], *values: float) -> None:
         for epoch, value in at_epochs.items():
             self._storage.set_trial_intermediate_value(self._ids[trial], epoch, value)
         self._storage.set_trial_state_values(self._ids[trial], state, list(values) or None)
         self._at_rungs.pop(trial, None)
-        self._told += trial not in self._paused
         self._paused.discard(trial)
 
 
 class _Storage(optuna.storages.InMemoryStorage):
-    """A storage that lets a trial go on after it was pruned, as Optuna's own never does."""
+    """A storage that lets a trial go on after it has ended, as Optuna's own never does."""
 
     def reopen(self, trial_id: int) -> None:
-        """Make the pruned trial a running one."""
+        """Make the trial a running one."""
         with self._lock:
             trial = copy.copy(self._get_trial(trial_id))
-            trial.state, trial.datetime_complete = TrialState.RUNNING, None
+            trial.state, trial.datetime_complete, trial.values = TrialState.RUNNING, None, None
             self._set_trial(trial_id, trial)
 
 

@@ -35,7 +35,7 @@ class UnitCube:
     def decode(self, vector: Vector) -> dict[str, Any]:
         """The point at `vector`; coordinates of parameters that do not exist there are not looked at."""
         coordinates = dict(zip((axis.name for axis in self.axes), vector.tolist(), strict=True))
-        return dict(self._space.suggest(lambda parameter: _decode(parameter, coordinates[parameter.name])))
+        return dict(self._space.suggest(lambda parameter: value_at(parameter, coordinates[parameter.name])))
 
 
 def _encode(axis: Parameter, value: Any) -> float:
@@ -54,7 +54,8 @@ def _encode(axis: Parameter, value: Any) -> float:
             raise TypeError(f"no axis for a dimension of type {type(other).__name__}")
 
 
-def _decode(axis: Parameter, share: float) -> Any:
+def value_at(axis: Parameter, share: float) -> Any:
+    """The value of a parameter at a coordinate: between 0 and 1 for a number, its index for a choice."""
     match axis.dimension:
         case Choice(values=values):
             return values[int(share)]

@@ -175,7 +175,8 @@ def side_by_side(trials: int, rounds: int) -> None:
 
 def virtual(workers: int, trials: int, sampler: str, scheduler: str) -> None:
     """The production search in virtual time: `workers` at once, an epoch of each lasting about an hour."""
-    from tune_gate.replay.simulation import MemoryLog, ReplaySpec
+    from tune_gate.replay.simulation import MemoryLog
+    from tune_gate.replay.spec import ReplaySpec
     from tune_gate.search import Search
 
     spec = ReplaySpec.model_validate(search_spec(trials, sampler, scheduler))

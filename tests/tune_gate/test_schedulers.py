@@ -12,14 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.events import Action, BudgetExtended, EpochReported, Event, TrialPromoted
+from tune_gate.replay import kinds
+from tune_gate.replay.kinds import replay_folds
+from tune_gate.replay.spec import ReplaySpec
 from tune_gate.schedulers import FLOOR, SCHEDULERS, Decision, Scheduler, build_scheduler
-from tune_gate.spec import StudySpec, study_spec
+from tune_gate.spec import StudySpec, plain_spec, study_spec
 
 EPOCHS = 9
 
 
 def spec_of(kind: str, **scheduler: Any) -> StudySpec:
-    return study_spec({"trials": 50, "epochs": EPOCHS, "scheduler": {"kind": kind, **scheduler}})
+    given = {"trials": 50, "epochs": EPOCHS, "scheduler": {"kind": kind, **scheduler}}
+    return study_spec(given) if kind in SCHEDULERS else plain_spec(ReplaySpec, given)
+
+
+def built(spec: StudySpec) -> Scheduler:
+    return replay_folds(spec)[0] if isinstance(spec, ReplaySpec) else build_scheduler(spec)
 
 
 def metrics(value: float, *, diverged: bool = False) -> dict[str, float]:
@@ -73,7 +81,7 @@ curves = st.lists(
     max_size=12,
 )
 seeds = st.integers(0, 2**16).map(random.Random)
-every_kind = pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+every_kind = pytest.mark.parametrize("kind", sorted({*SCHEDULERS, *kinds.SCHEDULERS}))
 
 
 # --- conformance
@@ -81,16 +89,17 @@ every_kind = pytest.mark.parametrize("kind", sorted(SCHEDULERS))
 
 def test_every_kind_that_a_spec_may_name_is_in_the_registry() -> None:
     assert set(SCHEDULERS) == {"asha", "promotion", "full"}
-    for kind in SCHEDULERS:
+    assert set(kinds.SCHEDULERS) == {"hyperband", "median"}  # those that only a replay has
+    for kind in {*SCHEDULERS, *kinds.SCHEDULERS}:
         assert spec_of(kind).scheduler.kind == kind
-        assert build_scheduler(spec_of(kind)).decide(1, 1, metrics(0.5)).action in ("continue", "pause")
+        assert built(spec_of(kind)).decide(1, 1, metrics(0.5)).action in ("continue", "pause")
 
 
 @every_kind
 @settings(max_examples=30, deadline=None)
 @given(values=curves, order=seeds)
 def test_deciding_changes_nothing(kind: str, values: list[list[float]], order: random.Random) -> None:
-    scheduler = build_scheduler(spec_of(kind))
+    scheduler = built(spec_of(kind))
     search(scheduler, values, order)
     before = copy.deepcopy(scheduler.counts())
     first = questions(scheduler)
@@ -102,7 +111,7 @@ def test_deciding_changes_nothing(kind: str, values: list[list[float]], order: r
 @settings(max_examples=30, deadline=None)
 @given(values=curves, seed=st.integers(0, 2**16))
 def test_the_same_reports_give_the_same_decisions(kind: str, values: list[list[float]], seed: int) -> None:
-    logs = [search(build_scheduler(spec_of(kind)), values, random.Random(seed)) for _ in range(2)]
+    logs = [search(built(spec_of(kind)), values, random.Random(seed)) for _ in range(2)]
     assert logs[0] == logs[1]
 
 
@@ -110,7 +119,7 @@ def test_the_same_reports_give_the_same_decisions(kind: str, values: list[list[f
 @settings(max_examples=30, deadline=None)
 @given(values=curves, order=seeds)
 def test_an_event_that_arrives_twice_counts_once(kind: str, values: list[list[float]], order: random.Random) -> None:
-    once, twice = (build_scheduler(spec_of(kind)) for _ in range(2))
+    once, twice = (built(spec_of(kind)) for _ in range(2))
     for event in search(once, values, order):
         twice.apply(event)
         twice.apply(event)
@@ -125,9 +134,9 @@ def test_a_prefix_of_the_log_and_then_the_rest_give_the_whole(
     kind: str, values: list[list[float]], order: random.Random, cut: int
 ) -> None:
     """What a crash and a resume come to: the decisions after it are those that the rebuilt scheduler takes."""
-    live = build_scheduler(spec_of(kind))
+    live = built(spec_of(kind))
     log = search(live, values, order)
-    rebuilt = build_scheduler(spec_of(kind))
+    rebuilt = built(spec_of(kind))
     for event in log[:cut]:
         rebuilt.apply(event)
     for event in log[cut:]:
@@ -145,7 +154,7 @@ def test_a_prefix_of_the_log_and_then_the_rest_give_the_whole(
 
 @every_kind
 def test_a_trial_completes_at_the_last_epoch_and_not_before(kind: str) -> None:
-    scheduler = build_scheduler(spec_of(kind))
+    scheduler = built(spec_of(kind))
     actions = [report(scheduler, 1, epoch, 0.1).action for epoch in range(1, EPOCHS + 1)]
     assert set(actions[:-1]) <= {"continue", "pause"}
     assert actions[-1] == "complete"
@@ -154,7 +163,7 @@ def test_a_trial_completes_at_the_last_epoch_and_not_before(kind: str) -> None:
 @every_kind
 @pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
 def test_a_report_that_diverged_ends_the_trial_at_any_epoch(kind: str, epoch: int) -> None:
-    assert build_scheduler(spec_of(kind)).decide(1, epoch, metrics(0.99, diverged=True)).action == "diverge"
+    assert built(spec_of(kind)).decide(1, epoch, metrics(0.99, diverged=True)).action == "diverge"
 
 
 @every_kind
@@ -164,7 +173,7 @@ def test_counts_are_ascending_and_say_what_was_decided(
     kind: str, values: list[list[float]], order: random.Random
 ) -> None:
     spec = spec_of(kind, **({} if kind == "full" else {"rungs": [5, 1, 3]}))
-    scheduler = build_scheduler(spec)
+    scheduler = built(spec)
     log = search(scheduler, values, order)
     counts = scheduler.counts()
     assert [count.milestone for count in counts] == sorted(spec.milestones)

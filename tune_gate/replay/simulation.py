@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +15,11 @@ from numpy.typing import NDArray
 from analysis.events import EpochReported, Event
 from analysis.trials import Trial
 from tune_gate.recorder import Fold
+from tune_gate.replay.kinds import replay_folds
 from tune_gate.replay.lookup import Lookup
 from tune_gate.replay.recorded import Matrix, RecordedCurves
+from tune_gate.replay.spec import ReplaySpec
 from tune_gate.search import Assignment, Search
-from tune_gate.spec import StudySpec
-
-
-class ReplaySpec(StudySpec):
-    """The specification of a replayed search: its settings need be none of ours, for nothing is trained."""
-
-    def trial_settings(self, settings: Mapping[str, Any], seed: int, epochs: int) -> dict[str, Any]:  # noqa: ARG002
-        """The point itself."""
-        return dict(settings)
 
 
 class MemoryLog:
@@ -117,8 +109,8 @@ class _Workers:
 def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: int, budget: float = math.inf) -> Run:
     """Run the search that `spec` describes over `curves`, with so many asynchronous workers.
 
-    Reports reach the search at rungs, at the end, and where a curve ends: between them nothing is decided. A trial
-    that would go on beyond its recorded curve fails, and is counted as censored.
+    Reports reach the search where a decision may rest on them, at the end, and where a curve ends. A trial that would
+    go on beyond its recorded curve fails, and is counted as censored.
 
     Args:
         spec: its epochs are those of the curves.
@@ -127,8 +119,8 @@ def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: 
         workers: how many trials run at once.
         budget: epochs of all workers together; the search is cut there.
     """
-    pool = _Workers(curves, epoch_hours(curves), np.array(sorted({*spec.milestones, spec.epochs})))
-    search = Search(spec, Path(), clock=lambda: pool.now * 3600.0, journal=MemoryLog)
+    pool = _Workers(curves, epoch_hours(curves), np.array(spec.reported))
+    search = Search(spec, Path(), clock=lambda: pool.now * 3600.0, journal=MemoryLog, folds=replay_folds)
     search.begin("replay", 0, {})
     rows: dict[int, int] = {}
     censored = 0

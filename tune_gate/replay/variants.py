@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import yaml
 
 from search_spaces.errors import unknown_name
 from tune_gate.errors import SpecError
+from tune_gate.replay.grid import grid_points
 from tune_gate.replay.recorded import RecordedCurves, space_record
-from tune_gate.replay.simulation import ReplaySpec
+from tune_gate.replay.spec import ReplaySpec
 from tune_gate.spec import plain_spec
 
 #: What a replay can vary of a study.
@@ -20,6 +22,10 @@ VARIED = ("scheduler", "sampler", "first")
 
 #: More trials than any replay starts: its budget of epochs ends it.
 _WITHOUT_END = 100_000
+
+
+#: Settings that one kind of sampler has.
+_SETTINGS_OF = {"levels": "grid", "stopped": "tpe"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +41,26 @@ REFERENCE = Variant("random, full length", {"scheduler": {"kind": "full"}, "samp
 
 #: The usual searches, for `--compare`.
 USUAL = (
+    Variant("grid, full length", {"scheduler": {"kind": "full"}, "sampler": {"kind": "grid"}}),
     Variant("TPE, full length", {"scheduler": {"kind": "full"}, "sampler": {"kind": "tpe"}}),
     Variant("ASHA, random", {"scheduler": {"kind": "asha"}, "sampler": {"kind": "random"}}),
     Variant("ASHA, TPE", {"scheduler": {"kind": "asha"}, "sampler": {"kind": "tpe"}}),
+    Variant(
+        "ASHA, TPE told COMPLETE",
+        {"scheduler": {"kind": "asha"}, "sampler": {"kind": "tpe", "stopped": "complete"}},
+    ),
+    Variant(
+        "ASHA, TPE told nothing",
+        {"scheduler": {"kind": "asha"}, "sampler": {"kind": "tpe", "stopped": "nothing"}},
+    ),
     Variant("ASHA, TPE of one rung", {"scheduler": {"kind": "asha"}, "sampler": {"kind": "tpe-rung"}}),
     Variant("promotion, TPE of one rung", {"scheduler": {"kind": "promotion"}, "sampler": {"kind": "tpe-rung"}}),
     Variant(
         "ASHA from epoch 1 by 4, TPE",
         {"scheduler": {"kind": "asha", "grace_period": 1, "reduction_factor": 4}, "sampler": {"kind": "tpe"}},
     ),
+    Variant("Hyperband, random", {"scheduler": {"kind": "hyperband"}, "sampler": {"kind": "random"}}),
+    Variant("median stopping, random", {"scheduler": {"kind": "median"}, "sampler": {"kind": "random"}}),
 )
 
 
@@ -80,6 +97,16 @@ def replay_spec(curves: RecordedCurves, variant: Variant, seed: int, trials: int
     if own.get("epochs", curves.epochs) != curves.epochs:  # it was extended, and its rungs with it
         own.pop("scheduler", None)
     try:
-        return plain_spec(ReplaySpec, {**own, **variant.settings, **changed})
+        spec = plain_spec(ReplaySpec, {**own, **variant.settings, **changed})
+        _check_sampler(spec)
+        points = len(grid_points(spec.search_space, spec.sampler.levels)) if spec.sampler.kind == "grid" else math.inf
     except SpecError as error:
         raise SpecError(f"{variant.name}: {error}") from None
+    return spec.model_copy(update={"trials": min(spec.trials, int(points))}) if math.isfinite(points) else spec
+
+
+def _check_sampler(spec: ReplaySpec) -> None:
+    """Settings of one kind of sampler are no settings of another."""
+    for name, kind in _SETTINGS_OF.items():
+        if name in spec.sampler.model_fields_set and spec.sampler.kind != kind:
+            raise SpecError(f"sampler: {name!r} is a setting of kind {kind!r}, not of {spec.sampler.kind!r}")
