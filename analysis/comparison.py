@@ -15,7 +15,7 @@ from analysis.costs import ledger
 from analysis.errors import AnalysisError
 from analysis.report_lines import METRIC_PREFIX
 from analysis.rungs import full_epochs
-from analysis.tables import best_table
+from analysis.tables import LOST_STATES, best_table
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -64,11 +64,17 @@ def compare(studies: Sequence[Study], target: float | None = None) -> Comparison
         raise AnalysisError(f"a target is an accuracy above 0 and at most 1 (0.93 is 93 %), not {target:g}")
     named = _named(studies)
     if target is None:
-        bests = [study.trials["val_acc"].max() for study in studies]
+        bests = [_best(study) for study in studies]
         known = [float(best) for best in bests if not math.isnan(best)]
         target = min(known) if len(known) == len(bests) else None
     rows = [_row(name, study, target) for name, study in named.items()]
     return Comparison(target, pd.DataFrame(rows), _same_settings(named), _warnings(named))
+
+
+def _best(study: Study) -> float:
+    """The largest validation accuracy of a trial that did not diverge or fail; NaN where there is none."""
+    trials = study.trials
+    return float(trials.loc[~trials["state"].isin(LOST_STATES), "val_acc"].max())
 
 
 def _named(studies: Sequence[Study]) -> dict[str, Study]:
@@ -98,7 +104,9 @@ def _cost_to_reach(study: Study, target: float | None) -> dict[str, Any]:
     if target is None or name not in reports:
         return nothing
     reports = reports.sort_values(["time", "offset"], kind="stable", ignore_index=True)
-    reached = np.flatnonzero((reports[name] >= target - 1e-12).to_numpy())
+    # a trial that diverged or failed leaves nothing that one could keep, whatever it once reached
+    lost = study.trials.loc[study.trials["state"].isin(LOST_STATES), "trial"]
+    reached = np.flatnonzero(((reports[name] >= target - 1e-12) & ~reports["trial"].isin(lost)).to_numpy())
     if not len(reached):
         return nothing
     until = reports.iloc[: reached[0] + 1]
@@ -148,9 +156,13 @@ def _warnings(named: Mapping[str, Study]) -> tuple[str, ...]:
     keys = sorted({key for config in fixed.values() for key in config} - varied - _NOT_COMPARED)
     lines = []
     for key in keys:
-        values = {name: config.get(key) for name, config in fixed.items()}
+        values = {name: config[key] for name, config in fixed.items() if key in config}
         if len({json.dumps(value, sort_keys=True, default=str) for value in values.values()}) > 1:
             said = ", ".join(f"{value!r} in {name}" for name, value in values.items())
             why = "accuracies cannot be compared" if key in _DATA else "a difference may come from it"
             lines.append(f"{key} differs ({said}): {why}")
+    for name, config in fixed.items():
+        unknown = [key for key in keys if key not in config]
+        if unknown:
+            lines.append(f"{name} does not record: {', '.join(unknown)}")
     return tuple(lines)

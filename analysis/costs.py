@@ -14,6 +14,7 @@ from analysis.attempts import attempts_frame, study_sessions
 from analysis.report_lines import METRIC_PREFIX
 from analysis.rungs import full_epochs
 from analysis.statistics import wilson_interval
+from analysis.wording import counted
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -25,7 +26,7 @@ LEDGER_PURPOSES: Mapping[str, str] = MappingProxyType(
         "stopped": "epochs of trials that a rung stopped",
         "diverged": "epochs of trials that diverged",
         "failed": "epochs, and parts of epochs, of trials that were given up",
-        "unfinished": "epochs of trials that have not ended",
+        "unfinished": "epochs of trials that have not ended: waiting, running or paused",
         "redone": "epochs that had to be trained again, and parts of epochs lost with their worker",
         "overhead": "held by a trial, but not trained: start, saving, waiting for the driver",
         "idle": "slots of a running search that no trial held",
@@ -89,8 +90,8 @@ class Ledger:
         trained = sum(self.totals[purpose] for purpose in ("useful", "stopped", "diverged", "failed", "unfinished"))
         unknown = f"; {saved.unknown} of them have no recorded pace and are not in it" if saved.unknown else ""
         return (
-            f"early stopping spared {saved.epochs} epochs of {saved.stopped} trials: {saved.low:.3g} to "
-            f"{saved.high:.3g} {self.unit} beside the {trained:.3g} trained{unknown}"
+            f"early stopping spared {counted(saved.epochs, 'epoch')} of {counted(saved.stopped, 'trial')}: "
+            f"{saved.low:.3g} to {saved.high:.3g} {self.unit} beside the {trained:.3g} trained{unknown}"
         )
 
 
@@ -126,7 +127,7 @@ def _by_trial(study: Study, attempts: pd.DataFrame, factor: float) -> pd.DataFra
     columns["failed"] = columns["failed"] + spent["lost"].where(failed, 0.0)
     columns["redone"] = spent["replaced"] + spent["lost"].where(~failed, 0.0)
     columns["overhead"] = spent["overhead"]
-    hours = pd.DataFrame(columns, index=spent.index) * factor
+    hours = pd.DataFrame(columns, index=spent.index).astype("float64") * factor
     frame = pd.DataFrame({"trial": numbers, "state": states.to_numpy()}, index=spent.index)
     return pd.concat([frame, hours, hours.sum(axis=1).rename("total")], axis=1).reset_index(drop=True)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.events import AttemptFailed
+from analysis.costs import ledger
+from analysis.events import AttemptFailed, TrialPromoted, TrialRetired
+from analysis.explanation_words import failure_line, judgement_lines, spent_line
 from analysis.names import unknown_name
-from analysis.rungs import Standing, full_epochs, rung_entries, standing
+from analysis.rungs import Judge, Standing, full_epochs, judge_of, rung_entries
+from analysis.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,10 +20,13 @@ if TYPE_CHECKING:
     from analysis.study import Study
     from analysis.trials import Trial
 
-#: Peers that the words name; the record has them all.
-_NAMED = 8
 
-_VERDICTS = {"stop": "stopped", "interrupt": "let pass, as the search was being interrupted"}
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the search decided later on a trial that paused at a rung, and where it stood there at that moment."""
+
+    kind: Literal["promoted", "retired"]
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,8 @@ class Judgement:
     now: Standing
     peers: tuple[tuple[int, float], ...]  # (trial, value) of those that came before it, best first
     gap_errors: float  # (value - cutoff) in standard errors of the difference; NaN where images are not recorded
+    pauses: bool  # whether the rung lets the others pause, and does not stop them
+    turn: Turn | None  # what became of it where it paused; None: nothing yet, or it did not pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class Spent:
     hours: float  # training and validation, redone epochs included
     cpu_hours: float
     gpu_hours: float
+    held: float  # all that it kept from others, in `unit`: starts, saving, waiting and lost parts of epochs, too
+    unit: str  # GPU-hours, or CPU-hours where trials hold no GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +95,18 @@ class Explanation:
         if self.best is not None:
             lines.append(f"best {self.metric}: {self.best[1]:.4f} at epoch {self.best[0]}")
         for judgement in self.judgements:
-            lines.extend(_judgement_lines(judgement, self.metric, went_beyond=self.epoch > judgement.rung))
-        lines.extend(_failure_line(failure) for failure in self.failures)
-        lines.append(_spent_line(self.spent))
+            lines.extend(judgement_lines(judgement, self.metric))
+        lines.extend(failure_line(failure) for failure in self.failures)
+        lines.append(spent_line(self.spent))
         return lines
 
     def _end(self) -> str:
         at = f"epoch {self.epoch} of {self.full_epochs}"
         match self.state:
             case "completed":
-                return f"completed, all {self.epoch} epochs"
+                return f"completed, all {counted(self.epoch, 'epoch')}"
             case "stopped":
-                return f"stopped at {at}, at the rung there" if self._judged_here() else f"stopped at {at}"
+                return f"stopped at {at}{self._where_stopped()}"
             case "diverged":
                 return f"diverged at {at}: its loss was not finite or exploded; it counts as the worst value there is"
             case "failed":
@@ -107,8 +118,13 @@ class Explanation:
             case _:
                 return f"waiting, {at}: it {'goes' if self.epoch else 'starts'} on with `tune-gate resume`"
 
-    def _judged_here(self) -> bool:
-        return any(judgement.rung == self.epoch for judgement in self.judgements)
+    def _where_stopped(self) -> str:
+        here = [judgement for judgement in self.judgements if judgement.rung == self.epoch]
+        if not here:
+            return ""
+        if here[-1].turn is not None:
+            return ": it paused at the rung there, and others were better when the search ended"
+        return ", at the rung there"
 
 
 def why(study: Study, trial: int) -> Explanation:
@@ -134,14 +150,21 @@ def why(study: Study, trial: int) -> Explanation:
         best=best,
         judgements=_judgements(study, trial),
         failures=_failures(study, record),
-        spent=Spent(
-            attempts=record.attempt,
-            epochs=int(row["epochs"] + row["redone_epochs"]),
-            redone_epochs=int(row["redone_epochs"]),
-            hours=float(row["hours"]),
-            cpu_hours=float(row["cpu_hours"]),
-            gpu_hours=float(row["gpu_hours"]),
-        ),
+        spent=_spent(study, record, row),
+    )
+
+
+def _spent(study: Study, record: Trial, row: Mapping[Any, Any]) -> Spent:
+    folded = ledger(study)
+    return Spent(
+        attempts=record.attempt,
+        epochs=int(row["epochs"] + row["redone_epochs"]),
+        redone_epochs=int(row["redone_epochs"]),
+        hours=float(row["hours"]),
+        cpu_hours=float(row["cpu_hours"]),
+        gpu_hours=float(row["gpu_hours"]),
+        held=float(folded.trials.loc[folded.trials["trial"] == record.number, "total"].iloc[0]),
+        unit=folded.unit,
     )
 
 
@@ -150,22 +173,45 @@ def _judgements(study: Study, trial: int) -> tuple[Judgement, ...]:
     own = entries[(entries["trial"] == trial) & entries["rank"].notna()]
     reports = study.epochs
     images = reports.loc[reports["trial"] == trial, "val_images"].max()
-    return tuple(_judgement(entries, row, images, study.spec.reduction_factor) for _, row in own.iterrows())
+    judge = judge_of(study)
+    turns = {
+        event.milestone: event
+        for _, event in study.columns.others
+        if isinstance(event, TrialPromoted | TrialRetired) and event.trial == trial
+    }
+    return tuple(_judgement(entries, row, images, judge, turns) for _, row in own.iterrows())
 
 
-def _judgement(entries: pd.DataFrame, row: pd.Series[Any], images: float, reduction_factor: int) -> Judgement:
-    rung = entries[entries["rung"] == row["rung"]]
+def _judgement(
+    entries: pd.DataFrame,
+    row: pd.Series[Any],
+    images: float,
+    judge: Judge,
+    turns: Mapping[int, TrialPromoted | TrialRetired],
+) -> Judgement:
+    rung, trial = entries[entries["rung"] == row["rung"]], int(row["trial"])
     before = rung[rung.index < row.name].sort_values("value", ascending=False, kind="stable")
     value, cutoff = float(row["value"]), float(row["cutoff"])
+    paused, event = row["action"] == "pause", turns.get(int(row["rung"]))
+    turn = None
+    if paused and event is not None:
+        kind: Literal["promoted", "retired"] = "promoted" if isinstance(event, TrialPromoted) else "retired"
+        turn = Turn(kind, judge.standing(_values(rung[rung["time"] <= event.time]), trial))
     return Judgement(
         rung=int(row["rung"]),
         action=str(row["action"]),
         value=value,
         then=Standing(int(row["rank"]), int(row["peers"]), int(row["survivors"]), cutoff),
-        now=standing(rung["value"].tolist(), value, reduction_factor),
+        now=judge.standing(_values(rung), trial),
         peers=tuple(zip(before["trial"].tolist(), before["value"].tolist(), strict=True)),
         gap_errors=_gap(value, cutoff, images),
+        pauses=judge.pauses,
+        turn=turn,
     )
+
+
+def _values(rung: pd.DataFrame) -> dict[int, float]:
+    return dict(zip(rung["trial"].tolist(), rung["value"].tolist(), strict=True))
 
 
 def _gap(value: float, cutoff: float, images: float) -> float:
@@ -188,74 +234,6 @@ def _failures(study: Study, record: Trial) -> tuple[Failure, ...]:
 
 def _last_epoch(reports: pd.DataFrame) -> int:
     return 0 if reports.empty else int(reports["epoch"].iloc[-1])
-
-
-_VERDICTS = {"stop": "stopped", "interrupt": "let pass as the search was interrupted", "pause": "paused"}
-
-
-def _judgement_lines(judgement: Judgement, metric: str, *, went_beyond: bool) -> list[str]:
-    then, now = judgement.then, judgement.now
-    verdict = _VERDICTS.get(judgement.action, "went on")
-    if judgement.action == "pause" and went_beyond:
-        verdict = "paused, and promoted later"
-    if then.survivors == 0:
-        rule = "too few values to promote anybody"
-    elif then.survivors == then.peers:
-        rule = "too few values to stop anybody"
-    else:
-        rule = f"the best {then.survivors} went on, cutoff {then.cutoff:.4f}{_gap_words(judgement)}"
-    lines = [
-        f"rung {judgement.rung}: {metric} {judgement.value:.4f}, rank {then.rank} of {then.peers}; {rule}: {verdict}",
-        *_peer_lines(judgement),
-    ]
-    if now.peers > then.peers:
-        would = "go on" if now.passes else "be stopped"
-        lines.append(
-            f"  the same rung now: rank {now.rank} of {now.peers}; the best {now.survivors} go on, cutoff "
-            f"{now.cutoff:.4f}: it would {would}"
-        )
-    else:
-        lines.append("  the same rung now: as then, no other trial has reached it since")
-    return lines
-
-
-def _gap_words(judgement: Judgement) -> str:
-    gap = judgement.value - judgement.then.cutoff
-    if not gap:
-        return " (its own)"
-    words = f"{abs(gap):.4f} {'above' if gap > 0 else 'below'} it"
-    if math.isnan(judgement.gap_errors):
-        return f", {words}"
-    return f", {words} or {abs(judgement.gap_errors):.1f} standard errors of the difference"
-
-
-def _peer_lines(judgement: Judgement) -> list[str]:
-    lines = []
-    better = [(trial, value) for trial, value in judgement.peers if value > judgement.value]
-    others = [(trial, value) for trial, value in judgement.peers if value <= judgement.value]
-    for words, peers in (("better", better), ("not better", others)):
-        if peers:
-            named = ", ".join(f"trial {trial} ({value:.4f})" for trial, value in peers[:_NAMED])
-            more = f" and {len(peers) - _NAMED} more" if len(peers) > _NAMED else ""
-            lines.append(f"  {words} there before it: {named}{more}")
-    return lines
-
-
-_FAILED = {"lost": "was lost", "preempted": "lost its node", "unfit": "could not use its device"}
-
-
-def _failure_line(failure: Failure) -> str:
-    what = {"lost": "was lost", "preempted": "lost its node", "unfit": "could not use its device"}.get(
-        failure.kind, "failed"
-    )
-    return f"attempt {failure.attempt} {what} after epoch {failure.after_epoch}: {failure.message}"
-
-
-def _spent_line(spent: Spent) -> str:
-    redone = f" ({spent.redone_epochs} of them done over)" if spent.redone_epochs else ""
-    times = "1 attempt" if spent.attempts == 1 else f"{spent.attempts} attempts"
-    device = f"{spent.gpu_hours:.3g} GPU-hours" if spent.gpu_hours else f"{spent.cpu_hours:.3g} CPU-hours"
-    return f"spent: {spent.epochs} epochs{redone} in {times}, {spent.hours:.3g} h of training, {device}"
 
 
 def _finite(value: Any) -> Any:

@@ -72,7 +72,7 @@ def trials_frame(study: Study) -> pd.DataFrame:
 
     Columns:
         trial: int64, counted from 1.
-        state: waiting, running, completed, stopped, diverged or failed.
+        state: waiting, running, paused, completed, stopped, diverged or failed.
         source: who suggested it (default, random, tpe, grid, ...).
         attempts: int64; how often it was started.
         epochs: int64; the last epoch reported, 0 before the first.

@@ -25,6 +25,7 @@ _STATES = {
     "diverged": "PRUNED",
     "failed": "FAIL",
     "running": "RUNNING",
+    "paused": "RUNNING",  # Optuna knows no pause: it has begun, and has not ended
     "waiting": "WAITING",
 }
 

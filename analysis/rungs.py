@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.events import BudgetExtended
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from analysis.study import Study
 
@@ -43,6 +43,49 @@ def standing(values: Sequence[float], value: float, reduction_factor: int) -> St
     survivors = len(ordered) // reduction_factor or len(ordered)
     rank = 1 + sum(other > value for other in ordered)
     return Standing(rank, len(ordered), survivors, ordered[survivors - 1])
+
+
+class Judge(Protocol):
+    """How a study's scheduler judges at a rung."""
+
+    @property
+    def pauses(self) -> bool:
+        """Whether those that do not go on pause, and may go on later."""
+
+    def standing(self, values: Mapping[int, float], trial: int) -> Standing:
+        """Where `trial` stands among the values of a rung, by trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The stopping form of ASHA: see `standing`."""
+
+    reduction_factor: int
+    pauses: bool = False
+
+    def standing(self, values: Mapping[int, float], trial: int) -> Standing:
+        """Where `trial` stands; equal values share the better rank."""
+        return standing(list(values.values()), values[trial], self.reduction_factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Promoting:
+    """The promotion form: nobody goes on while a rung has seen fewer values than the reduction factor."""
+
+    reduction_factor: int
+    pauses: bool = True
+
+    def standing(self, values: Mapping[int, float], trial: int) -> Standing:
+        """Where `trial` stands; of equal values, the earlier trial's is better."""
+        ordered = sorted(values, key=lambda each: (-values[each], each))
+        survivors = len(ordered) // self.reduction_factor
+        return Standing(ordered.index(trial) + 1, len(ordered), survivors, values[ordered[max(survivors, 1) - 1]])
+
+
+def judge_of(study: Study) -> Judge:
+    """How the rungs of `study` judge."""
+    factor = study.spec.reduction_factor
+    return Promoting(factor) if study.spec.scheduler == "promotion" else Stopping(factor)
 
 
 def milestones(study: Study) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ BEST_TABLE_COLUMNS: Mapping[str, str] = MappingProxyType(
         "test_acc": "mean test accuracy over the seeds of `confirm`, a fraction; missing where none was measured",
         "test_acc_low": "lower end of its 95 % t interval over seeds; missing below 2 seeds",
         "test_acc_high": "upper end of it",
-        "ended": "why and where it ended, or running, or waiting",
+        "ended": "why and where it ended, or running, paused or waiting",
         "epochs": "epochs trained, those included that had to be trained again",
         "hours": "hours of training and validation, redone epochs included",
     }
@@ -45,7 +45,8 @@ BEST_TABLE_COLUMNS: Mapping[str, str] = MappingProxyType(
 #: Epochs of which `late_val_acc` is the mean, unless told otherwise.
 LATE_EPOCHS = 10
 
-_LAST = frozenset({"diverged", "failed"})
+#: States of trials that leave no model that one could keep; they come last.
+LOST_STATES = frozenset({"diverged", "failed"})
 
 _TIE_P = 0.05
 
@@ -82,7 +83,7 @@ def best_table(study: Study, top: int | None = None, by: str | None = None, late
     trials = study.trials
     ranked = (
         trials[trials["best_epoch"].notna()]
-        .assign(_last=lambda frame: frame["state"].isin(_LAST))
+        .assign(_last=lambda frame: frame["state"].isin(LOST_STATES))
         .sort_values(["_last", "val_acc", "best_epoch", "trial"], ascending=[True, False, True, True])
         .reset_index(drop=True)
     )
@@ -170,7 +171,7 @@ def best_trial(study: Study) -> int:
     """
     first = best_table(study, top=1)
     number = int(first["trial"].iloc[0]) if len(first) else None
-    if number is None or study.columns.trials[number].state in _LAST:
+    if number is None or study.columns.trials[number].state in LOST_STATES:
         raise AnalysisError(
             f"study {study.name!r} has no best trial yet: none has reported without diverging or failing"
         )

@@ -39,7 +39,7 @@ def ledger(
         _say(json.dumps(folded.to_record(), indent=2))
         return
     if by_trial:
-        _say(folded.trials.to_string(index=False, float_format="%.4f"))
+        _say(folded.trials.to_string(index=False, float_format="{:.4f}".format))
     _say("\n".join(folded.lines()))
 
 

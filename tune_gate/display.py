@@ -168,11 +168,13 @@ def stdout_console() -> Console:
 
 def _rungs(progress: Progress) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("rung", "reached", "stopped", "best"):
+    pauses = any(rung.paused for rung in progress.rungs)
+    for name in ("rung", "reached", *(["paused"] if pauses else []), "stopped", "best"):
         table.add_column(name, justify="right")
     for rung in progress.rungs:
         best = "" if rung.best is None else f"{rung.best:.4f}"
-        table.add_row(f"epoch {rung.milestone}", str(rung.reached), str(rung.stopped), best)
+        paused = [str(rung.paused)] if pauses else []
+        table.add_row(f"epoch {rung.milestone}", str(rung.reached), *paused, str(rung.stopped), best)
     return table
 
 

@@ -17,6 +17,7 @@ class PausingRung:
     ranked: list[tuple[float, int]] = field(default_factory=list)  # (-value, trial), ascending; of equals, the earlier
     entries: dict[int, RungEntry] = field(default_factory=dict)  # by trial: its standing when it came
     paused: list[tuple[float, int]] = field(default_factory=list)  # those of `ranked` that pause
+    retired: set[int] = field(default_factory=set)  # those that paused and never go on
 
     def standing(self, trial: int, value: float, survivors: int) -> RungEntry:
         """Where `trial` would stand here with `value`, were so many to go on; of equal values, the earlier trial's is
@@ -40,6 +41,12 @@ class PausingRung:
         if trial in self.entries and self.has_paused(trial):
             del self.paused[self._place(trial)]
 
+    def retire(self, trial: int) -> None:
+        """`trial`, if it pauses here, never goes on."""
+        if trial in self.entries and self.has_paused(trial):
+            self.retired.add(trial)
+            self.release(trial)
+
     def has_paused(self, trial: int) -> bool:
         """Whether `trial`, which came here, pauses."""
         place = self._place(trial)
@@ -50,9 +57,9 @@ class PausingRung:
         return self.paused[0][1] if self.paused else None
 
     def count(self) -> RungCount:
-        """What it has seen so far; those that pause count as stopped."""
+        """What it has seen so far."""
         best = -self.ranked[0][0] if self.ranked else None
-        return RungCount(self.milestone, len(self.entries), len(self.paused), best)
+        return RungCount(self.milestone, len(self.entries), len(self.retired), best, len(self.paused))
 
     def _place(self, trial: int) -> int:
         return bisect_left(self.paused, (-self.entries[trial].value, trial))

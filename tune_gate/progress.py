@@ -80,7 +80,13 @@ class Progress:
                 for trial in self.running
             ],
             "rungs": [
-                {"epoch": rung.milestone, "reached": rung.reached, "stopped": rung.stopped, "best": rung.best}
+                {
+                    "epoch": rung.milestone,
+                    "reached": rung.reached,
+                    "paused": rung.paused,
+                    "stopped": rung.stopped,
+                    "best": rung.best,
+                }
                 for rung in self.rungs
             ],
             "best": None

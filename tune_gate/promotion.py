@@ -74,7 +74,10 @@ class PromotingHalving:
                 self._judge(event, entry)
             case EpochReported(action="complete"):
                 self._completed = True
-            case TrialPromoted() | TrialRetired() | TrialFailed():
+            case TrialRetired():
+                for rung in self._rungs.values():
+                    rung.retire(event.trial)
+            case TrialPromoted() | TrialFailed():
                 for rung in self._rungs.values():
                     rung.release(event.trial)
             case _:
@@ -93,7 +96,7 @@ class PromotingHalving:
         return next((trial for rung in self._downwards() if (trial := rung.best_paused()) is not None), None)
 
     def counts(self) -> list[RungCount]:
-        """What each rung has seen so far, ascending; those that pause count as stopped."""
+        """What each rung has seen so far, ascending; those that pause are stopped once the search has ended."""
         return [rung.count() for rung in self._rungs.values()]
 
     def _downwards(self) -> Iterator[_Rung]:

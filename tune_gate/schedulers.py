@@ -34,8 +34,9 @@ class RungCount:
 
     milestone: int  # epochs
     reached: int  # trials judged here, those that diverged on the way included
-    stopped: int
+    stopped: int  # for good
     best: float | None
+    paused: int = 0  # that may go on later
 
 
 class Scheduler(Protocol):

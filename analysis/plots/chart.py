@@ -27,6 +27,7 @@ STATE_COLOURS = {
     "diverged": VERMILLION,
     "failed": BLACK,
     "running": GREEN,
+    "paused": PURPLE,
     "waiting": GREY,
 }
 

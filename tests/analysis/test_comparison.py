@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from analysis import AnalysisError, Study, compare
+from analysis import AnalysisError, Study, compare, open_study
 from tests.analysis.studies import write_curves
 
 #: Two of the settings are in both; in the second study the rate is 0.1 throughout, and the gate varies.
@@ -35,6 +36,22 @@ def test_the_target_is_what_all_reached(studies: list[Study]) -> None:
     # 9 s for each of 6 and 4 epochs, on half a GPU; the log's clock goes 10 s for each
     assert table["hours_to_target"].tolist() == pytest.approx([6 * 9 * 0.5 / 3600, 4 * 9 * 0.5 / 3600])
     assert table["wall_hours_to_target"].tolist() == pytest.approx([60 / 3600, 40 / 3600])
+
+
+def test_what_a_diverged_trial_reached_does_not_count(tmp_path: Path) -> None:
+    diverged = write_curves(tmp_path / "d", [[0.95, math.nan], [0.5, 0.6]])
+    found = compare([diverged, write_curves(tmp_path / "e", [[0.6, 0.7]])])
+    assert found.target == 0.6
+    assert found.studies["trials_to_target"].tolist() == [2, 1]  # both trials were paid for
+
+
+def test_a_setting_that_one_does_not_record_is_told_once(studies: list[Study]) -> None:
+    file = studies[1].path / "study.json"
+    record = json.loads(file.read_text())
+    record["base_config"] |= {"depth": 20, "block": "basic"}
+    file.write_text(json.dumps(record))
+    warnings = compare([studies[0], open_study(studies[1].path)]).warnings
+    assert warnings == ("small_study does not record: block, depth",)
 
 
 def test_a_target_that_one_never_reached(studies: list[Study]) -> None:

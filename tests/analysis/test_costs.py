@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from analysis.events import (
     Event,
     SessionEnded,
     SessionStarted,
+    TrialPromoted,
+    TrialRetired,
 )
 from tests.analysis.conftest import STUDY, log_bytes, reported, suggested
 
@@ -124,7 +127,41 @@ def test_a_study_without_events(write_study: Callable[..., Path]) -> None:
     assert result.lines()[-1] == "no trial was stopped early: nothing was saved by it"
 
 
-KINDS = st.sampled_from(["start", "continue", "stop", "complete", "diverge", "fail", "end", "session"])
+def test_a_trial_that_waits_has_spent_nothing(tmp_path: Path) -> None:
+    result = ledger(folded(tmp_path, timed_events()[:2]))
+    assert result.trials["total"].tolist() == [0.0]
+    assert set(result.trials.drop(columns=["trial", "state"]).dtypes) == {np.dtype("float64")}
+
+
+def test_a_paused_trial_holds_nothing_and_stays_stopped_where_it_is_retired(tmp_path: Path) -> None:
+    """10 s of trial 1, then 30 s in which it pauses, then 20 s in which it goes on; trial 2 never does."""
+    events = [
+        SessionStarted(0.0, 1, "host", 1),
+        replace(suggested(1, lr=0.1), time=0.0),
+        replace(suggested(2, lr=0.2), time=0.0),
+        AttemptStarted(0.0, 1, 1, 0),
+        epoch(10.0, 1, 3, 10.0, "pause"),
+        AttemptStarted(10.0, 2, 1, 0),
+        epoch(40.0, 2, 3, 30.0, "pause"),
+        TrialPromoted(40.0, 1, 3),
+        AttemptStarted(40.0, 1, 2, 3),
+        epoch(60.0, 1, 9, 20.0, "complete", attempt=2),
+        TrialRetired(60.0, 2, 3),
+        SessionEnded(60.0, 1, "finished"),
+    ]
+    result = ledger(folded(tmp_path, events))
+    assert {purpose: round(hours * HOUR, 6) for purpose, hours in result.totals.items() if hours} == {
+        "useful": 30.0,
+        "stopped": 30.0,
+    }
+    assert result.allocated == pytest.approx(60.0 / HOUR)
+    before = ledger(folded(tmp_path / "before", events[:7]))
+    assert round(before.totals["unfinished"] * HOUR, 6) == 40.0
+
+
+KINDS = st.sampled_from(
+    ["start", "continue", "stop", "complete", "diverge", "fail", "end", "session", "pause", "promote", "retire"]
+)
 STEPS = st.lists(st.tuples(KINDS, st.integers(1, 4), st.floats(0.0, 50.0), st.floats(0.0, 80.0)), max_size=40)
 
 
@@ -145,6 +182,10 @@ def history(steps: list[tuple[str, int, float, float]]) -> list[Event]:
                 events.append(AttemptFailed(now, trial, attempts[trial], "lost", "gone"))
             case "end":
                 events.append(SessionEnded(now, sessions, "interrupted"))
+            case "promote":
+                events.append(TrialPromoted(now, trial, 3))
+            case "retire":
+                events.append(TrialRetired(now, trial, 3))
             case "session":
                 sessions += 1
                 events.append(SessionStarted(now, sessions, "host", 1))

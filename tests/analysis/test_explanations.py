@@ -25,7 +25,7 @@ def test_a_stopped_trial(study: Study) -> None:
     assert "stopped at epoch 3 of 9, at the rung there" in text
     assert "the best 1 went on, cutoff 0.5000, 0.1500 below it or 4.9 standard errors" in text
     assert "rank 1 of 4; the best 1 go on, cutoff 0.3500: it would go on" in text
-    assert "spent: 3 epochs in 1 attempt, 0.03 h of training, 0.015 GPU-hours" in text
+    assert "spent: 3 epochs in 1 attempt, 0.03 h of training; held 0.015 GPU-hours" in text
 
 
 def test_a_diverged_trial(study: Study) -> None:

@@ -16,6 +16,8 @@ from optuna.trial import TrialState
 from analysis.events import EpochReported, Event, TrialPromoted, TrialRetired, TrialSuggested
 from analysis.explanations import why
 from analysis.log import LOG_FILE, read_log
+from analysis.optuna_form import optuna_trials
+from analysis.plots.registry import chart
 from analysis.study import open_study
 from analysis.trials import fold_trials
 from tests.tune_gate.test_schedulers import metrics, report, search
@@ -53,8 +55,14 @@ def promoted(scheduler: Scheduler) -> int | None:
 def test_all_pause_while_a_rung_has_seen_fewer_than_eta_values() -> None:
     scheduler = filled([0.9, 0.8])
     assert scheduler.promotion() is None
-    assert scheduler.counts()[0].stopped == 2
+    assert (scheduler.counts()[0].paused, scheduler.counts()[0].stopped) == (2, 0)
     assert scheduler.last_promotion() == 1
+
+
+def test_who_retires_is_stopped_and_pauses_no_longer() -> None:
+    scheduler = filled([0.9, 0.8])
+    scheduler.apply(TrialRetired(0.0, 2, 1))
+    assert (scheduler.counts()[0].paused, scheduler.counts()[0].stopped) == (1, 1)
 
 
 def test_the_best_that_paused_is_promoted_once_its_rung_has_seen_enough() -> None:
@@ -203,13 +211,40 @@ def test_a_retirement_while_others_run_is_found(tmp_path: Path) -> None:
     assert any("retired while" in str(difference) for difference in verify_log(spec_of(), forged))
 
 
-def test_why_tells_of_the_pause(tmp_path: Path) -> None:
+def test_why_tells_of_the_pause_and_of_what_came_of_it(tmp_path: Path) -> None:
     events = run(tmp_path / "study", trials=30)
     later = next(e.trial for e in events if isinstance(e, TrialPromoted))
     study = open_study(tmp_path / "study")
-    assert any("paused, and promoted later" in line for line in why(study, later).lines())
-    retired = next(e.trial for e in events if isinstance(e, TrialRetired))
-    assert any(line.endswith(": paused") for line in why(study, retired).lines())
+    promoted = next(each for each in why(study, later).judgements if each.turn)
+    assert promoted.turn is not None
+    assert promoted.turn.standing.passes  # it was among the best third when it was promoted
+    assert any("paused, and promoted later: rank" in line for line in why(study, later).lines())
+    retired = why(study, next(e.trial for e in events if isinstance(e, TrialRetired)))
+    assert retired.lines()[0].endswith(": it paused at the rung there, and others were better when the search ended")
+    assert any("paused, and never promoted: rank" in line for line in retired.lines())
+    turn = retired.judgements[-1].turn
+    assert turn is not None
+    assert not turn.standing.passes
+
+
+def test_a_last_promotion_is_told_as_one(tmp_path: Path) -> None:
+    run(tmp_path / "study", trials=2)  # too few for any rung to promote
+    lines = [line for trial in (1, 2) for line in why(open_study(tmp_path / "study"), trial).lines()]
+    assert any("promoted later, when nothing else was left to do: rank 1 of 2" in line for line in lines)
+    assert any("too few to promote anybody" in line for line in lines)
+
+
+def test_a_search_with_paused_trials_is_written_for_optuna_and_drawn(tmp_path: Path) -> None:
+    events = run(tmp_path / "study")
+    cut = next(i for i, e in enumerate(events) if isinstance(e, EpochReported) and e.action == "pause") + 1
+    log = tmp_path / "study" / LOG_FILE
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[: cut + 1]))  # the first line is the header
+    study = open_study(tmp_path / "study")
+    states = study.trials["state"].value_counts()
+    assert states["paused"] == 1
+    paused = study.trials.loc[study.trials["state"] == "paused", "trial"].item()
+    assert optuna_trials(study)[paused - 1].state == TrialState.RUNNING
+    assert {mark.name for mark in chart(study, "history").panels[0].marks} >= {"paused"}
 
 
 def test_tpe_knows_a_paused_trial_by_its_last_rung_until_it_goes_on() -> None:
