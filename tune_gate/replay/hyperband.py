@@ -165,6 +165,7 @@ class Hyperband:
                 sum(count.reached for count in counts),
                 sum(count.stopped for count in counts),
                 max((count.best for count in counts if count.best is not None), default=None),
+                sum(count.paused for count in counts),
             )
             for milestone, counts in parts.items()
         ]

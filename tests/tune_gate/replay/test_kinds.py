@@ -98,7 +98,7 @@ def test_a_bracket_waits_until_it_is_full_and_its_best_third_go_on() -> None:
     assert scheduler.promotion() is None
     assert report(scheduler, 8, 3, 0.95).action == "continue"  # the last, and the best: it need not wait
     assert scheduler.promotion() is None
-    assert [count.stopped for count in scheduler.counts()] == [6, 2]
+    assert [(count.paused, count.stopped) for count in scheduler.counts()] == [(6, 0), (2, 0)]
 
 
 def test_later_brackets_begin_later_and_the_last_never_stops() -> None:
