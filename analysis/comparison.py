@@ -112,7 +112,7 @@ def _cost_to_reach(study: Study, target: float | None) -> dict[str, Any]:
     until = reports.iloc[: reached[0] + 1]
     seconds = METRIC_PREFIX + "seconds"
     spent = float(until[seconds].sum()) if seconds in until else math.nan
-    devices = study.spec.gpus or study.spec.cpus
+    devices = study.devices["gpus"] or study.devices["cpus"]
     begin = min(event.time for _, event in study.columns.others)
     return {
         "trials_to_target": int(until["trial"].nunique()),

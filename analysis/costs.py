@@ -105,8 +105,8 @@ def ledger(study: Study) -> Ledger:
 
     Raises as `analysis.log.read_log`.
     """
-    attempts, spec = attempts_frame(study), study.spec
-    unit, devices = ("GPU-hours", spec.gpus) if spec.gpus else ("CPU-hours", spec.cpus)
+    attempts, of_trial = attempts_frame(study), study.devices
+    unit, devices = ("GPU-hours", of_trial["gpus"]) if of_trial["gpus"] else ("CPU-hours", of_trial["cpus"])
     factor = devices / 3600.0
     trials = _by_trial(study, attempts, factor)
     totals = {purpose: float(trials[purpose].sum()) for purpose in _OF_TRIALS}

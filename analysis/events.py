@@ -7,7 +7,7 @@ is written as null. A report and the decision on it are *one* event, so neither 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
@@ -187,6 +187,18 @@ class SpecChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourcesChosen:
+    """What each trial is given was left to the search (`resources: auto`), which has measured and chosen."""
+
+    kind: ClassVar[str] = "resources_chosen"
+    time: float
+    settings: Mapping[str, Any]  # new values by dotted key
+    node: str  # where it was measured
+    reason: str  # one line
+    measured: Sequence[Mapping[str, Any]] = ()  # trials side by side: what each was given, seconds, bytes; or a reason
+
+
+@dataclass(frozen=True, slots=True)
 class CodeAccepted:
     """The study goes on although the code behind its trials has changed."""
 
@@ -229,6 +241,7 @@ Event = (
     | MeasuredOnTest
     | BudgetExtended
     | SpecChanged
+    | ResourcesChosen
     | CodeAccepted
     | Warned
     | SessionEnded
@@ -249,6 +262,7 @@ EVENTS: Mapping[str, type[Event]] = {
         MeasuredOnTest,
         BudgetExtended,
         SpecChanged,
+        ResourcesChosen,
         CodeAccepted,
         Warned,
         SessionEnded,

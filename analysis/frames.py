@@ -116,8 +116,8 @@ def trials_frame(study: Study) -> pd.DataFrame:
     seconds = _metric(columns.reports, "seconds").groupby(columns.reports["trial"]).sum()
     redone = columns.redone["seconds"].reindex(index).fillna(0.0)
     frame["hours"] = (seconds.reindex(index).fillna(0.0) + redone) / 3600.0
-    frame["cpu_hours"] = frame["hours"] * spec.cpus
-    frame["gpu_hours"] = frame["hours"] * spec.gpus
+    frame["cpu_hours"] = frame["hours"] * study.devices["cpus"]
+    frame["gpu_hours"] = frame["hours"] * study.devices["gpus"]
     frame["suggested"] = _utc(pd.Series([trial.suggested for trial in trials], index=index, dtype="float64"))
     frame["seed"] = np.array([trial.seed for trial in trials], dtype="int64")
     if spec.runs:

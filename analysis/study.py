@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.arms import Confirmation, confirmation_of
 from analysis.copies import local_copy
 from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
-from analysis.events import Event, TrialInherited
+from analysis.events import Event, ResourcesChosen, SpecChanged, TrialInherited
 from analysis.log import LOG_FILE, LogPosition, decode_lines, opening_events
 from analysis.names import unknown_name
 from analysis.trials import Trial, fold_trials
@@ -44,7 +44,7 @@ class StudyHeader:
     scheduler: str  # kind of the scheduler; "full" stops nobody
     rungs: tuple[int, ...]  # epochs at which trials are compared
     reduction_factor: int  # of so many trials at a rung, one goes on
-    cpus: float  # of one trial
+    cpus: float  # of one trial, at the launch; see `Study.devices`
     gpus: float
     base_config: Mapping[str, Any]  # every setting of the plain default trial
     created: str  # ISO 8601
@@ -96,6 +96,16 @@ class Study:
         from analysis.columns import read_columns  # noqa: PLC0415  pandas is needed for tables only
 
         return read_columns(self.path / LOG_FILE, self.log_bytes)
+
+    @cached_property
+    def devices(self) -> Mapping[str, float]:
+        """The `cpus` and `gpus` of one trial: what the spec says, or what was measured or edited since."""
+        amounts = {"cpus": self.spec.cpus, "gpus": self.spec.gpus}
+        for _, event in self.columns.others:
+            if isinstance(event, SpecChanged | ResourcesChosen):
+                for name, amount in amounts.items():
+                    amounts[name] = float(event.settings.get(f"resources.{name}", amount))
+        return amounts
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -29,6 +29,26 @@ class Device:
             torch.cuda.synchronize(self.place)
 
 
+@dataclass(frozen=True, slots=True)
+class GpuMemory:
+    """Memory of the GPU that this process trains on, bytes; zeros where it uses none."""
+
+    peak: int  # the most that torch has taken from it for this process, the CUDA context apart
+    total: int
+
+
+def gpu_memory() -> GpuMemory:
+    """What this process has taken of its GPU so far."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
+        return GpuMemory(0, 0)
+    return GpuMemory(torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[1])
+
+
+def visible_gpus() -> int:
+    """How many GPUs torch sees."""
+    return torch.cuda.device_count()
+
+
 def cpu() -> Device:
     """The CPU in fp32: exact repetition matters more there than speed."""
     return Device(torch.device("cpu"), None)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.checkpoints import save_run
+from trainables.complexity import count_macs
 from trainables.config import TrialConfig
 from trainables.device import device_for
+from trainables.resnet import build_model
 from trainables.training import start_run, train
 
 
@@ -34,3 +36,10 @@ def measure_epoch(config: TrialConfig, cpus: float, gpus: float) -> MeasuredEpoc
         path = Path(folder) / "state.pt"
         save_run(run, path)
         return MeasuredEpoch(seconds, path.stat().st_size)
+
+
+def step_work(config: TrialConfig) -> int:
+    """Multiply-accumulates of a forward pass over one batch of colour images of 32 by 32 pixels: a measure by which to
+    tell which of several configurations is the heaviest, in time as in memory.
+    """
+    return count_macs(build_model(config, 3, 10), (3, 32, 32)).total * config.batch_size

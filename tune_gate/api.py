@@ -186,6 +186,8 @@ def _start(
 
 def _run(folder: Path, reader: ProgressReader, console: Console | None, cluster: ClusterAddress | None) -> Outcome:
     if not reader.done:
+        if reader.spec.resources.auto:
+            _say(["resources: auto; a trial is measured first, alone and beside others"], console)
         if console is None:
             silent = Silent()
             supervise(folder, silent.tick, silent.say, cluster)

@@ -11,6 +11,7 @@ from analysis.events import (
     CodeAccepted,
     EpochReported,
     Event,
+    ResourcesChosen,
     RungEntry,
     SessionEnded,
     SessionStarted,
@@ -71,7 +72,7 @@ class SessionAudit:
             case TrialInherited():
                 if self._last:
                     yield f"trial {event.source_trial} of {event.study} is inherited after session {self._last} began"
-            case Warned() | SpecChanged() | CodeAccepted():
+            case Warned() | SpecChanged() | ResourcesChosen() | CodeAccepted():
                 pass
             case _ if not self._open:
                 yield f"a {event.kind!r} event of trial {event.trial} outside of any session"

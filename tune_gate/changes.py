@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.events import CodeAccepted, Event, SpecChanged, Warned
+from analysis.events import CodeAccepted, Event, ResourcesChosen, SpecChanged, Warned
 from analysis.log import LOG_FILE, read_log
 from analysis.study import STUDY_FILE
 from tune_gate.budget import Budget, budgets, extend_study, plan_extension
@@ -68,7 +68,7 @@ class Edits:
 def current_spec(spec: StudySpec, events: Iterable[Event]) -> StudySpec:
     """The specification with what was changed since the launch."""
     for event in events:
-        if isinstance(event, SpecChanged):
+        if isinstance(event, SpecChanged | ResourcesChosen):
             spec = study_spec(with_changes(spec.model_dump(mode="json"), event.settings))
     return spec
 
@@ -116,7 +116,7 @@ def edits_of(study: Path, events: Sequence[Event]) -> Edits:
     if not touched:
         return Edits()
     as_launched = {name: getattr(spec, name) for name in _BUDGET}  # a larger budget leaves the rungs where they are
-    wanted = study_spec({**edited, **as_launched}).to_record()
+    wanted = study_spec(_with_choice({**edited, **as_launched}, read_spec(study), events)).to_record()
     before, now = flat_settings(_only(touched, spec.to_record())), flat_settings(_only(touched, wanted))
     known = budgets(spec, events)
     larger = {
@@ -176,6 +176,20 @@ def code_changes(study: Path, events: Iterable[Event]) -> dict[str, str | None]:
 def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What is installed otherwise than it was, each as `torch 2.14.0 → 2.14.1`."""
     return [f"{name} {before[name]} → {now.get(name, 'none')}" for name in before if before[name] != now.get(name)]
+
+
+def _with_choice(edited: Mapping[str, Any], spec: StudySpec, events: Iterable[Event]) -> dict[str, Any]:
+    """`edited`, with what was measured for the amounts that it leaves to a measurement, as the study did before."""
+    wanted = study_spec(edited).resources
+    choice: ResourcesChosen | None = None
+    for event in events:
+        if isinstance(event, ResourcesChosen):
+            choice = event if spec.resources.auto == wanted.auto else None
+        spec = current_spec(spec, [event])
+    if choice is None or not wanted.auto:
+        return dict(edited)
+    fixed = {f"resources.{name}" for name in wanted.model_fields_set - {"auto", *wanted.auto}}
+    return with_changes(edited, {key: value for key, value in choice.settings.items() if key not in fixed})
 
 
 def _touched(study: Path, edited: Mapping[str, Any], events: Iterable[Event]) -> set[str]:

@@ -15,6 +15,7 @@ from analysis.tables import best_table
 from search_spaces import space_to_mapping
 from trainables.config import TrialConfig
 from tune_gate.budget import current_budget
+from tune_gate.changes import current_spec
 from tune_gate.confirm_spec import ArmSettings, Role
 from tune_gate.errors import Misuse
 from tune_gate.lock import current_holder
@@ -62,7 +63,7 @@ def confirmation_spec(source: Path, top: int, seeds: int) -> StudySpec:
             "first": [],
             "scheduler": {"kind": "full"},
             "sampler": {"kind": "given"},
-            "resources": spec.resources.model_dump(mode="json"),
+            "resources": current_spec(spec, study.events).resources.model_dump(mode="json"),
             "checkpoints": spec.checkpoints.model_dump(mode="json"),
             "failures": spec.failures.model_dump(mode="json"),
             "confirm": {

@@ -29,6 +29,7 @@ from tune_gate.errors import ClusterUnreachable, LogWriteError, Misuse, TuneGate
 from tune_gate.lock import hold
 from tune_gate.measuring import check_measurable, measure_on_ray
 from tune_gate.on_ray import run_on_ray
+from tune_gate.packing_on_ray import choose_resources
 from tune_gate.resources import ResourceSettings
 from tune_gate.search import Search
 from tune_gate.spec import StudySpec
@@ -72,8 +73,10 @@ def _search(study: Path, connect: Connect, gone: Callable[[], object]) -> None:
         with _stop_on_signals(search, gone), _ended_in_the_log(search):
             search.begin(socket.gethostname(), os.getpid(), versions())
             with connect(search.spec.resources):
-                run_on_ray(search, search.spec, study)
-                measure_on_ray(search, search.spec, study, trainable_of(spec, study))
+                choose_resources(search, study)
+                if not search.spec.resources.auto:
+                    run_on_ray(search, search.spec, study)
+                    measure_on_ray(search, search.spec, study, trainable_of(spec, study))
 
 
 def _check_trials(spec: StudySpec) -> None:

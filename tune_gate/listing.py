@@ -55,8 +55,8 @@ def _imported_row(study: Path) -> tuple[str, ...]:
         return (str(study), str(error), "", "", "")
     best = trials["val_acc"].max()
     shown = "" if best != best else f"{best:.4f}"  # noqa: PLR0124  NaN
-    device = "GPU" if opened.spec.gpus else "CPU"
-    hours = float(trials["gpu_hours" if opened.spec.gpus else "cpu_hours"].sum())
+    device = "GPU" if opened.devices["gpus"] else "CPU"
+    hours = float(trials[f"{device.lower()}_hours"].sum())
     return (str(study), "imported", str(len(trials)), shown, f"{hours:.3g} {device}")
 
 

@@ -33,7 +33,7 @@ GB = 1e9
 PREFLIGHT_SECONDS = 600.0
 
 #: As much of a GPU as makes Ray show it to a task.
-_GPU_GLIMPSE = 0.001
+GPU_GLIMPSE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def check_nodes(nodes: Iterable[Node], spec: StudySpec, study: Path) -> None:
         Misuse: some cannot; it names them with their reasons.
     """
     settings = spec.trial_settings({}, spec.seed, spec.epochs)
-    look = ray.remote(num_cpus=0, num_gpus=_GPU_GLIMPSE if spec.resources.gpus else 0, max_retries=0)(unfit_for)
+    look = ray.remote(num_cpus=0, num_gpus=GPU_GLIMPSE if spec.resources.gpus else 0, max_retries=0)(unfit_for)
     looks = [
         (
             node.name,

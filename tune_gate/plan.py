@@ -13,12 +13,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tune_gate.dotted import with_changes
+from tune_gate.packing_here import choose_here, question, room_here
 from tune_gate.progress import duration
 from tune_gate.resources import ResourceSettings
 from tune_gate.retention import kept_ones
 from tune_gate.rung_check import rung_warnings
 from tune_gate.schedulers import survivors_of
-from tune_gate.spec import StudySpec
+from tune_gate.spec import StudySpec, study_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def plan_view(spec: StudySpec) -> Group:
     """The plan for a terminal; measures an epoch."""
     from trainables.measure import measure_epoch  # noqa: PLC0415  torch is slow to import
 
+    spec, chosen = with_resources(spec)
     started = time.perf_counter()
     epoch = measure_epoch(spec.base_config, spec.resources.cpus, spec.resources.gpus)
     seconds = epoch.seconds
@@ -154,8 +157,19 @@ def plan_view(spec: StudySpec) -> Group:
             f"measured: {seconds:.2f} s for an epoch of the default configuration (in {duration(measured)}); "
             "trials that run side by side on shared cores may be slower"
         ),
+        *(Text(f"resources: {line}") for line in chosen),
         *(Text(f"warning: {warning}", style="yellow") for warning in rung_warnings(spec)),
     )
+
+
+def with_resources(spec: StudySpec) -> tuple[StudySpec, list[str]]:
+    """`spec` with what it leaves to a measurement measured here, and what was chosen in words."""
+    if not spec.resources.auto:
+        return spec, []
+    packing = choose_here(question(spec), room_here(spec.resources))
+    return study_spec(with_changes(spec.model_dump(mode="json", exclude_unset=True), packing.settings())), [
+        str(packing)
+    ]
 
 
 def _slots(resources: ResourceSettings) -> int:

@@ -15,6 +15,7 @@ from analysis.events import (
     EpochReported,
     Event,
     MeasuredOnTest,
+    ResourcesChosen,
     SessionEnded,
     SessionStarted,
     SpecChanged,
@@ -125,7 +126,7 @@ class ProgressReader:
             if isinstance(event, BudgetExtended):
                 self.budget = current_budget(self.spec, [event])
             self._inherited += isinstance(event, TrialInherited)
-            if isinstance(event, SpecChanged):
+            if isinstance(event, SpecChanged | ResourcesChosen):
                 self.spec = current_spec(self.spec, [event])
         return events
 
@@ -181,6 +182,8 @@ class ProgressReader:
                 return f"the budget is now {event.trials} trials of up to {event.epochs} epochs"
             case SpecChanged():
                 return f"changed since the launch: {_listed(event.settings)}"
+            case ResourcesChosen():
+                return f"resources: {event.reason}"
             case TrialFailed():
                 return f"trial {event.trial} given up: {event.reason}"
             case Warned():

@@ -22,6 +22,7 @@ from analysis.events import (
     Event,
     FailureKind,
     MeasuredOnTest,
+    ResourcesChosen,
     SessionEnded,
     SessionStarted,
     TrialFailed,
@@ -164,6 +165,14 @@ class Search:
     def close(self) -> None:
         """Let go of the log without a word, as a session does that fails to write."""
         self._recorder.close()
+
+    def take_resources(
+        self, settings: Mapping[str, Any], node: str, reason: str, measured: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Record what each trial is given from now on, by dotted key; see `ResourcesChosen`."""
+        event = ResourcesChosen(self._clock(), dict(settings), node, reason, tuple(measured))
+        self._recorder.append(event)
+        self._spec = current_spec(self._spec, [event])
 
     def request_stop(self) -> None:
         """Let the running epochs finish; start nothing more."""
