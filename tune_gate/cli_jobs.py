@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def submit(
     found = jobs.submit(spec, directory, code or (), own_requirements() if install else (), grace)
     console = stdout_console()
     console.print(f"sent as {found}", highlight=False)
-    for verb in ("status", "logs", "stop"):
+    for verb in ("status", "logs", "stop", "resume", "export"):
         console.print(f"  tune-gate job {verb} {found} --cluster {jobs.url}", highlight=False, soft_wrap=True)
 
 
@@ -79,12 +80,50 @@ def logs(job_id: JobId, cluster: Dashboard) -> None:
 
 @job.command()
 def stop(job_id: JobId, cluster: Dashboard) -> None:
-    """Ask a search to finish its running epochs, save, and end; the same `submit` goes on with it."""
+    """Ask a search to finish its running epochs, save, and end; `job resume` goes on with it."""
     from tune_gate.jobs import Jobs  # noqa: PLC0415
 
     if not Jobs(cluster).stop(job_id):
         raise Misuse(f"search {job_id} has ended already")
     print(f"asked {job_id} to stop; its running epochs finish first")  # noqa: T201
+
+
+@job.command()
+def resume(
+    job_id: JobId,
+    cluster: Dashboard,
+    code: Annotated[
+        list[Path] | None, typer.Option("--code", help="Packages of your own, if not those that it had.")
+    ] = None,
+) -> None:
+    """Go on with a search that was stopped, failed or was killed, as a new job."""
+    from tune_gate.jobs import Jobs  # noqa: PLC0415
+
+    print(f"sent as {Jobs(cluster).resume(job_id, code or ())}")  # noqa: T201
+
+
+@job.command()
+def export(
+    job_id: JobId,
+    cluster: Dashboard,
+    fmt: Annotated[str, typer.Option("--format", "-f", help="As for `tune-gate export`.")] = "csv",
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best K trials.")] = None,
+    config_of: Annotated[
+        str | None, typer.Option("--config-of", metavar="best|TRIAL", help="Instead: one trial's settings as YAML.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file here, not standard output.")] = None,
+) -> None:
+    """Write the best-config table of a search, running or ended, or the configuration of one of its trials."""
+    from analysis.files import write_atomic  # noqa: PLC0415
+    from tune_gate.jobs import Jobs  # noqa: PLC0415
+
+    wanted = {"--format": fmt, "--top": top, "--config-of": config_of}
+    options = [f"{name}={value}" for name, value in wanted.items() if value is not None]
+    found = Jobs(cluster).ask(job_id, ["export", *options])
+    if output is None:
+        sys.stdout.buffer.write(found)
+    else:
+        write_atomic(output, found)
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,9 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,8 @@ from typing import Any, TypeVar
 import yaml
 
 from tune_gate.cluster_access import ClusterAddress, check_port
-from tune_gate.errors import ClusterUnreachable, Misuse
+from tune_gate.errors import ClusterUnreachable, Misuse, TuneGateError
+from tune_gate.job_entry import answer_in
 from tune_gate.spec import StudySpec
 
 #: Our code, by the names of its folders.
@@ -32,6 +35,14 @@ JOBS_PORT = 8265
 
 #: How long a job that is stopped may go on, so that its running epochs finish and are saved, seconds.
 GRACE_SECONDS = 300
+
+#: The states of a job that has ended.
+ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+
+#: How long an answer is waited for, seconds: packages may have to be installed first.
+ANSWER_SECONDS = 600.0
+
+_LOOK_SECONDS = 0.5
 
 _URL = re.compile(r"(?P<scheme>https?://)?(?P<host>[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?/?")
 
@@ -47,6 +58,8 @@ class Job:
     folder: str  # where the cluster keeps it
     state: str  # as Ray says it: PENDING, RUNNING, STOPPED, SUCCEEDED, FAILED
     message: str
+    environment: Mapping[str, Any]  # what it brought beside the code: variables, and packages for pip
+    code: tuple[Path, ...]  # packages of the user's own, where they lay
 
 
 class Jobs:
@@ -85,16 +98,49 @@ class Jobs:
         }
         if packages:
             environment["pip"] = list(packages)
-        with _staged(spec, code) as stage:
-            return str(
-                self._call(
-                    lambda: self._client.submit_job(
-                        entrypoint=f"python -m tune_gate.jobs study.yaml {shlex.quote(folder)}",
-                        runtime_env={**environment, "working_dir": str(stage)},
-                        metadata={"tune-gate": spec.name, "folder": folder},
-                    )
-                )
-            )
+        with _staged(code) as stage:
+            given = spec.model_dump(mode="json", exclude_unset=True)
+            (stage / "study.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+            return self._send(stage, environment, ["search", "study.yaml", folder], _metadata(spec.name, folder, code))
+
+    def resume(self, job: str, code: Sequence[Path] = ()) -> str:
+        """Go on with the study of a job that has ended, as `tune-gate resume` does; the new job's id.
+
+        What the first job brought goes with this one, too: what pip installs, the grace, and the packages of the
+        user's own, from where they lay then unless `code` names others.
+
+        Raises:
+            Misuse: the job has not ended, or a package is not there any more.
+        """
+        found = self.find(job)
+        if found.state not in ENDED:
+            raise Misuse(f"search {job} is {found.state.lower()}; `tune-gate job stop {job}` ends it")
+        packages = code or found.code
+        with _staged(packages) as stage:
+            metadata = _metadata(found.study, found.folder, packages)
+            return self._send(stage, found.environment, ["resume", found.folder], metadata)
+
+    def ask(self, job: str, command: Sequence[str]) -> bytes:
+        """What `tune-gate COMMAND FOLDER` says of a job's study, run where the cluster sees its folder.
+
+        Args:
+            job: the study's job, running or ended.
+            command: the name of the command and its options.
+
+        Raises:
+            Misuse: the command is refused there, with its own words.
+            TuneGateError: it fails, or there is no answer after `ANSWER_SECONDS`.
+        """
+        found, mark = self.find(job), uuid.uuid4().hex
+        name, *options = command
+        with _staged(()) as stage:
+            asked = self._send(stage, found.environment, ["answer", mark, name, found.folder, *options], {})
+        try:
+            self._await(asked)
+            return answer_in(str(self._call(partial(self._client.get_job_logs, asked))), mark)
+        finally:
+            with contextlib.suppress(TuneGateError):  # it may still be running; then Ray's list has one job more
+                self._call(partial(self._client.delete_job, asked))
 
     def list(self) -> list[Job]:
         """The searches, the oldest first; jobs that are none of ours are left out."""
@@ -120,6 +166,27 @@ class Jobs:
     def stop(self, job: str) -> bool:
         """Ask a search to stop in good order; false where it has ended already."""
         return bool(self._call(partial(self._client.stop_job, self.find(job).id)))
+
+    def _send(
+        self, stage: Path, environment: Mapping[str, Any], arguments: Sequence[str], metadata: Mapping[str, str]
+    ) -> str:
+        return str(
+            self._call(
+                lambda: self._client.submit_job(
+                    entrypoint=f"python -m tune_gate.job_entry {shlex.join(arguments)}",
+                    runtime_env={**environment, "working_dir": str(stage)},
+                    metadata=dict(metadata),
+                )
+            )
+        )
+
+    def _await(self, job: str) -> None:
+        limit = time.monotonic() + ANSWER_SECONDS
+        while self._call(partial(self._client.get_job_status, job)).value not in ENDED:
+            if time.monotonic() > limit:
+                self._call(partial(self._client.stop_job, job))
+                raise TuneGateError(f"{self.url} gave no answer within {ANSWER_SECONDS:.0f} s")
+            time.sleep(_LOOK_SECONDS)
 
     def _call(self, act: Callable[[], Result]) -> Result:
         try:
@@ -166,12 +233,20 @@ def _whole_url(text: str) -> str:
 def _job(details: Any) -> Job:
     words = " ".join(str(details.message or "").split())
     metadata = details.metadata
-    return Job(details.submission_id, metadata["tune-gate"], metadata.get("folder", ""), details.status.value, words)
+    environment = {name: value for name, value in (details.runtime_env or {}).items() if name in ("env_vars", "pip")}
+    code = tuple(Path(path) for path in json.loads(metadata.get("code", "[]")))
+    folder = metadata.get("folder", "")
+    return Job(details.submission_id, metadata["tune-gate"], folder, details.status.value, words, environment, code)
+
+
+def _metadata(study: str, folder: str, code: Sequence[Path]) -> dict[str, str]:
+    """What a job's list entry says of it."""
+    return {"tune-gate": study, "folder": folder, "code": json.dumps([str(package.resolve()) for package in code])}
 
 
 @contextlib.contextmanager
-def _staged(spec: StudySpec, code: Sequence[Path]) -> Iterator[Path]:
-    """A folder with all that a job takes with it."""
+def _staged(code: Sequence[Path]) -> Iterator[Path]:
+    """A folder with the code that a job takes with it."""
     root = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory(prefix="tune-gate-") as name:
         stage = Path(name)
@@ -180,37 +255,9 @@ def _staged(spec: StudySpec, code: Sequence[Path]) -> Iterator[Path]:
                 raise Misuse(f"{package} is no folder, so it cannot go with the job")
             ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv")
             shutil.copytree(package, stage / package.resolve().name, ignore=ignored)
-        given = spec.model_dump(mode="json", exclude_unset=True)
-        (stage / "study.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
         yield stage
 
 
 def own_requirements() -> list[str]:
     """The packages that tune-gate needs, as pip takes them."""
     return [text for text in importlib.metadata.requires("tune-gate") or () if "extra ==" not in text]
-
-
-def run(study: Path, folder: Path) -> int:
-    """The job itself, on the cluster: launch the study, or go on with it; the exit code."""
-    from rich.console import Console  # noqa: PLC0415
-
-    from tune_gate import api  # noqa: PLC0415  pandas is slow to import
-
-    console = Console(width=120)
-    if (folder / "study.json").exists():
-        outcome = api.resume(folder, console, "auto")
-    else:
-        outcome = api.launch(study, folder, None, console, "auto")
-    print(json.dumps({"study": str(folder), "ended": outcome.ended}), flush=True)  # noqa: T201  into the job's log
-    return 0
-
-
-def main() -> None:
-    """`python -m tune_gate.jobs STUDY.yaml FOLDER`."""
-    import sys  # noqa: PLC0415
-
-    sys.exit(run(Path(sys.argv[1]), Path(sys.argv[2])))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,16 +10,26 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
+from analysis.configs import config_yaml
+from analysis.events import SessionEnded
+from analysis.export import export_table
+from analysis.log import LOG_FILE, read_log
+from analysis.study import open_study
+from analysis.tables import best_table
+from analysis.trials import fold_trials
 from tests.tune_gate.test_multi_node import check_whole, epochs_reported
 from tests.tune_gate.test_on_ray import wait_until
 from tests.tune_gate.test_slurm import free_ports
 from tune_gate.cli import app
-from tune_gate.errors import ClusterUnreachable, Misuse
+from tune_gate.errors import ClusterUnreachable, Misuse, TuneGateError
+from tune_gate.job_entry import answer, answer_in
 from tune_gate.jobs import Jobs, own_requirements
 from tune_gate.spec import study_spec
 
@@ -49,6 +60,63 @@ def test_a_job_can_bring_what_tune_gate_needs() -> None:
     names = {Requirement(text).name for text in own_requirements()}
     assert {"ray", "torch", "optuna"} <= names
     assert not names & {"pytest", "hypothesis"}
+
+
+class KnownJobs:
+    """A job client that knows two jobs, and remembers what it is sent."""
+
+    def __init__(self, code: Path) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self._metadata = {"tune-gate": "night", "folder": "/shared/night", "code": json.dumps([str(code)])}
+
+    def list_jobs(self) -> list[Any]:
+        return [self._details("ended", "FAILED"), self._details("running", "RUNNING")]
+
+    def submit_job(self, **given: Any) -> str:
+        stage = Path(given["runtime_env"]["working_dir"])
+        self.sent.append({**given, "brought": sorted(path.name for path in stage.iterdir())})
+        return "raysubmit_2"
+
+    def _details(self, job: str, state: str) -> Any:
+        environment = {"working_dir": "gcs://gone.zip", "pip": ["optuna"], "env_vars": {"A": "1"}}
+        return SimpleNamespace(
+            submission_id=job, metadata=self._metadata, status=SimpleNamespace(value=state), message="", start_time=0,
+            runtime_env=environment,
+        )  # fmt: skip
+
+
+def test_a_resumed_job_brings_what_the_first_one_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "mine"
+    package.mkdir()
+    client = KnownJobs(package)
+    monkeypatch.setattr("tune_gate.jobs.check_port", lambda _: None)
+    monkeypatch.setattr("tune_gate.jobs._client", lambda _: client)
+    jobs = Jobs("http://head:8265")
+    with pytest.raises(Misuse, match="search running is running; `tune-gate job stop running` ends it"):
+        jobs.resume("running")
+    assert jobs.resume("ended") == "raysubmit_2"
+    (sent,) = client.sent
+    assert sent["entrypoint"] == "python -m tune_gate.job_entry resume /shared/night"
+    assert sent["metadata"] == client.list_jobs()[0].metadata
+    assert sent["brought"] == ["analysis", "mine", "search_spaces", "trainables", "tune_gate"]
+    assert {name: sent["runtime_env"][name] for name in ("pip", "env_vars")} == {
+        "pip": ["optuna"],
+        "env_vars": {"A": "1"},
+    }
+    package.rmdir()
+    with pytest.raises(Misuse, match="mine is no folder, so it cannot go with the job"):
+        jobs.resume("ended")
+
+
+def test_an_answer_comes_back_through_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    answer("mark", ["spaces", "gate-core"])
+    log = f"INFO job_manager.py -- starting\n{capsys.readouterr().out}"
+    assert answer_in(log, "mark").decode().startswith("space:")
+    answer("mark", ["spaces", "gate-cor"])
+    with pytest.raises(Misuse, match=r"^unknown search space 'gate-cor'; did you mean 'gate-core'"):
+        answer_in(capsys.readouterr().out, "mark")
+    with pytest.raises(TuneGateError, match="did not get as far as the command: no module"):
+        answer_in("Traceback\nno module\n\n", "mark")
 
 
 @dataclass(frozen=True)
@@ -97,7 +165,7 @@ def tune_gate(head: Head, *arguments: str, token: Path | None = None) -> subproc
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-def test_a_search_is_sent_watched_stopped_and_sent_again(head: Head, tmp_path: Path) -> None:
+def test_a_search_is_sent_watched_stopped_resumed_and_exported(head: Head, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     folder = tmp_path / "study"
     arguments = ("submit", str(tmp_path / "study.yaml"), "--dir", str(folder), "--code", str(TESTS))
@@ -111,13 +179,40 @@ def test_a_search_is_sent_watched_stopped_and_sent_again(head: Head, tmp_path: P
     wait_until(lambda: "stopped" in tune_gate(head, "job", "status", job).stdout, 120)
     assert 1 < epochs_reported(folder) < 20
     assert "trial 1" in tune_gate(head, "job", "logs", job).stdout
+    check_stopped_as_by_ctrl_c(folder)
 
-    again = tune_gate(head, *arguments).stdout.split()[2]
+    again = tune_gate(head, "job", "resume", job).stdout.split()[2]
+    refused = tune_gate(head, "job", "resume", again)
+    assert refused.returncode == 2
+    assert f"`tune-gate job stop {again}` ends it" in refused.stderr
     wait_until(lambda: "succeeded" in tune_gate(head, "job", "status", again).stdout, 200)
+    check_whole(folder, 4)
+    table = tune_gate(head, "job", "export", again, "--top", "2", "--format", "csv").stdout
+    assert table.splitlines() == export_table(best_table(open_study(folder), 2), "csv").splitlines()
+    config = tmp_path / "best.yaml"
+    written = tune_gate(head, "job", "export", job, "--config-of", "best", "-o", str(config))
+    assert written.returncode == 0, written.stderr
+    assert config.read_text() == config_yaml(open_study(folder), "best")
+    unknown = tune_gate(head, "job", "export", job, "--config-of", "99")
+    assert (unknown.returncode, "unknown trial '99'" in unknown.stderr) == (2, True)
+    repeated = tune_gate(head, *arguments).stdout.split()[2]  # the study is finished, and stays as it is
+    wait_until(lambda: "succeeded" in tune_gate(head, "job", "status", repeated).stdout, 120)
     check_whole(folder, 4)
     listed = tune_gate(head, "jobs").stdout
     assert job in listed
     assert again in listed
+
+
+def check_stopped_as_by_ctrl_c(folder: Path) -> None:
+    """The session ended in good order; what was running has a checkpoint of its last epoch, and may go on."""
+    events = read_log(folder / LOG_FILE)
+    assert isinstance(events[-1], SessionEnded)
+    assert events[-1].reason == "interrupted"
+    running = [trial for trial in fold_trials(events).values() if trial.epoch and not trial.ended]
+    assert running
+    for trial in running:
+        assert trial.reports[trial.epoch].action == "interrupt"
+        assert (folder / "trials" / f"{trial.number:04d}" / f"epoch-{trial.epoch:04d}.json").exists()
 
 
 @pytest.mark.slow
