@@ -33,12 +33,13 @@ def replay(  # noqa: PLR0913, PLR0917  one argument for each option
     tolerance: Annotated[
         float | None, typer.Option("--within", min=0.0, help="Of the best known, instead of one standard error.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw best value against epochs here.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw best value against time here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002
 ) -> None:
     """Run other searches over the learning curves of studies, in virtual time."""
     from tune_gate.replay import session  # noqa: PLC0415  numpy and optuna are slow to import
-    from tune_gate.replay.view import comparison_view, draw_comparison  # noqa: PLC0415
+    from tune_gate.replay.drawing import draw_comparison  # noqa: PLC0415
+    from tune_gate.replay.view import comparison_view  # noqa: PLC0415
 
     if figure is not None and len(studies) > 1:
         raise Misuse("--figure draws one study; name one")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,20 +65,21 @@ class RandomSampler:
         """Nothing is learnt."""
 
 
-class GridSampler:
-    """Every point of an enumerable space once, in the space's order."""
+class ListSampler:
+    """Points that are known beforehand, such as those of a grid, each once, in their order."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._points = list(space.grid())
+    def __init__(self, points: Iterable[Mapping[str, Any]], source: str) -> None:
+        self._points = list(points)
+        self._source = source
 
     def suggest(self, trial: int) -> Suggestion:
         """The `trial`-th point."""
         if trial > len(self._points):
             raise SpecError(
-                f"the grid has {len(self._points)} points and none for trial {trial}; if the log has a gap in the "
-                "numbers of its trials, `tune-gate repair DIR` closes it"
+                f"the {self._source} has {len(self._points)} points and none for trial {trial}; if the log has a gap "
+                "in the numbers of its trials, `tune-gate repair DIR` closes it"
             )
-        return Suggestion(self._points[trial - 1], "grid")
+        return Suggestion(self._points[trial - 1], self._source)
 
     def apply(self, event: Event) -> None:
         """Nothing is learnt."""
@@ -148,7 +149,7 @@ def _grid(spec: StudySpec) -> Sampler:
     if size < spec.trials:
         name = spec.search_space.name
         raise SpecError(f"the grid of space {name!r} has {size} points, fewer than trials: {spec.trials}")
-    return GridSampler(spec.search_space)
+    return ListSampler(spec.search_space.grid(), "grid")
 
 
 def _given(spec: StudySpec) -> Sampler:

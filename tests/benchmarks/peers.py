@@ -89,7 +89,7 @@ def ray_stock(curves: RecordedCurves, seed: int, workers: int, budget: float) ->
     values = np.array([value for _, _, value in observed[: int(budget)]])
     hours = np.array([when for when, _, _ in observed[: int(budget)]], dtype=float)
     best = np.maximum.accumulate(values)
-    return Run(seed, hours, best, np.full_like(best, np.nan), len(asked), 0, None, ())
+    return Run(seed, hours, np.arange(1.0, len(best) + 1), best, np.full_like(best, np.nan), len(asked), 0, None, ())
 
 
 def _powers(factor: int, below: int) -> list[int]:

@@ -64,11 +64,11 @@ class Replayed:
 
     def hours_to(self, value: float) -> list[float]:
         """Hours, with its workers side by side, after which each run had reached `value`; infinite where it did not."""
-        found = (_first(run, value) for run in self.runs)
-        return [
-            float(run.hours[int(epochs) - 1]) if math.isfinite(epochs) else math.inf
-            for run, epochs in zip(self.runs, found, strict=True)
-        ]
+        return [_when(run, value, run.hours) for run in self.runs]
+
+    def busy_hours_to(self, value: float) -> list[float]:
+        """Hours of training, of all workers together, after which each run had reached `value`; else infinite."""
+        return [_when(run, value, run.busy) for run in self.runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,14 @@ class Summary:
     regret: Spread  # % of the way from the median configuration (100) to the best known (0) that is missing
     epochs: Spread  # that were spent
     hours: Spread  # with the workers side by side
+    busy_hours: Spread  # of training, all workers together
+    gpu_hours: Spread  # the same times the GPUs of a trial; NaN where it had none
     to_best: Spread  # epochs until a value within the tolerance of the best known
-    to_best_hours: Spread
+    to_best_hours: Spread  # with the workers side by side
+    to_best_busy_hours: Spread
     to_reference: Spread  # epochs until the reference's median best value
     reached: float  # share of runs that reached the reference's median best value
-    lost: Mapping[int, float]  # by rung: share of runs that stopped the best configuration they tried there
+    lost: Mapping[int, float]  # by rung: share of runs whose best configuration did not go on from there
     trials: float  # median
     censored: float  # share of runs that would have needed more of a curve than was recorded
     runs: int
@@ -133,9 +136,23 @@ def regret(curves: RecordedCurves, values: Sequence[float]) -> list[float]:
     return [100.0 * (curves.best - value) / way if way > 0 else 0.0 for value in values]
 
 
-def best_by_epoch(search: Replayed, epochs: Sequence[int]) -> Matrix:
-    """The best value of each run after so many epochs, of shape (runs, len(epochs)); a run that is over stays."""
-    return np.array([run.best[np.minimum(np.asarray(epochs), len(run.best)) - 1] for run in search.runs])
+def best_by_epoch(search: Replayed, epochs: Sequence[float]) -> Matrix:
+    """The best value of each run after so many epochs, at least 1, of shape (runs, len(epochs)); a run that is over
+    stays.
+    """
+    whole = np.asarray(epochs, dtype=np.int64)
+    return np.array([run.best[np.minimum(whole, len(run.best)) - 1] for run in search.runs])
+
+
+def best_by_hours(search: Replayed, hours: Sequence[float]) -> Matrix:
+    """The best value of each run after so many hours of training, of shape (runs, len(hours)); NaN before the first
+    epoch ends, and a run that is over stays.
+    """
+    found = np.full((len(search.runs), len(hours)), np.nan)
+    for row, run in zip(found, search.runs, strict=True):
+        ended = np.searchsorted(run.busy, hours, side="right")
+        row[ended > 0] = run.best[ended[ended > 0] - 1]
+    return found
 
 
 def _runs(curves: RecordedCurves, variant: Variant, settings: ReplaySettings) -> Iterator[Run]:
@@ -160,8 +177,11 @@ def _summary(curves: RecordedCurves, settings: ReplaySettings, search: Replayed,
         regret=Spread.of(regret(curves, search.best())),
         epochs=Spread.of([len(run.best) for run in runs]),
         hours=Spread.of([float(run.hours[-1]) for run in runs]),
+        busy_hours=Spread.of([float(run.busy[-1]) for run in runs]),
+        gpu_hours=Spread.of([float(run.busy[-1]) * curves.gpus for run in runs] if curves.gpus else []),
         to_best=Spread.of(search.epochs_to(near)),
         to_best_hours=Spread.of(search.hours_to(near)),
+        to_best_busy_hours=Spread.of(search.busy_hours_to(near)),
         to_reference=Spread.of(to_target),
         reached=sum(map(math.isfinite, to_target)) / len(runs),
         lost={rung: lost[rung] / len(runs) for rung in sorted(lost)},
@@ -174,6 +194,12 @@ def _summary(curves: RecordedCurves, settings: ReplaySettings, search: Replayed,
 def _first(run: Run, value: float) -> float:
     place = int(np.searchsorted(run.best, value))
     return place + 1.0 if place < len(run.best) else math.inf
+
+
+def _when(run: Run, value: float, clock: Matrix) -> float:
+    """What `clock` says at the end of the epoch that reached `value`."""
+    epochs = _first(run, value)
+    return float(clock[int(epochs) - 1]) if math.isfinite(epochs) else math.inf
 
 
 def _finite(value: float) -> float | None:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from analysis.events import Event
 from search_spaces import Choice, Dimension, Fixed, Parameter, SearchSpace
 from tune_gate.errors import SpecError
-from tune_gate.samplers import Suggestion, derived_seed
+from tune_gate.samplers import derived_seed
 from tune_gate.unit_cube import value_at
 
 #: More points than any replay needs; a grid of a space with many numbers soon has millions.
@@ -39,21 +38,11 @@ def grid_points(space: SearchSpace, levels: int) -> list[dict[str, Any]]:
     return points
 
 
-class ShuffledGrid:
-    """Every point of the grid once, in a random order: a budget that ends before the grid does sees all parts of it."""
-
-    def __init__(self, space: SearchSpace, levels: int, seed: int) -> None:
-        self._points = grid_points(space, levels)
-        random.Random(derived_seed(seed, "grid")).shuffle(self._points)  # noqa: S311  not for secrets
-
-    def suggest(self, trial: int) -> Suggestion:
-        """The `trial`-th point."""
-        if trial > len(self._points):
-            raise SpecError(f"the grid has {len(self._points)} points and none for trial {trial}")
-        return Suggestion(self._points[trial - 1], "grid")
-
-    def apply(self, event: Event) -> None:
-        """Nothing is learnt."""
+def shuffled_grid(space: SearchSpace, levels: int, seed: int) -> list[dict[str, Any]]:
+    """The points of the grid in a random order: a budget that ends before the grid does sees all parts of it."""
+    points = grid_points(space, levels)
+    random.Random(derived_seed(seed, "grid")).shuffle(points)  # noqa: S311  not for secrets
+    return points
 
 
 def _coarse(parameter: Parameter, levels: int) -> Dimension:

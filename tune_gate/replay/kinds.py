@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tune_gate.replay.grid import ShuffledGrid
+from tune_gate.replay.grid import shuffled_grid
 from tune_gate.replay.hyperband import Hyperband
 from tune_gate.replay.median import MedianStopping
 from tune_gate.replay.spec import ReplaySpec
-from tune_gate.samplers import GivenFirst, Sampler, build_sampler
+from tune_gate.samplers import GivenFirst, ListSampler, Sampler, build_sampler
 from tune_gate.schedulers import Scheduler, build_scheduler
 from tune_gate.spec import StudySpec
 from tune_gate.tpe import StoppedAs, TpeSampler, as_complete, as_nothing, as_pruned
@@ -31,12 +31,16 @@ def _tpe(spec: ReplaySpec) -> Sampler:
 
 
 def _grid(spec: ReplaySpec) -> Sampler:
-    return ShuffledGrid(spec.search_space, spec.sampler.levels, spec.seed)
+    return ListSampler(shuffled_grid(spec.search_space, spec.sampler.levels, spec.seed), "grid")
+
+
+def _recorded(spec: ReplaySpec) -> Sampler:
+    return ListSampler(spec.recorded, "recorded")
 
 
 #: Builders of the schedulers and samplers that a replay has beside a study's, or in place of them, by kind.
 SCHEDULERS: Mapping[str, Callable[[ReplaySpec], Scheduler]] = {"hyperband": _hyperband, "median": _median}
-SAMPLERS: Mapping[str, Callable[[ReplaySpec], Sampler]] = {"tpe": _tpe, "grid": _grid}
+SAMPLERS: Mapping[str, Callable[[ReplaySpec], Sampler]] = {"tpe": _tpe, "grid": _grid, "recorded": _recorded}
 
 #: How TPE is told of a stopped trial, by the spec's `sampler.stopped`.
 STOPPED: Mapping[str, StoppedAs] = {"pruned": as_pruned, "complete": as_complete, "nothing": as_nothing}

@@ -19,12 +19,16 @@ from analysis.study import STUDY_FILE, open_study
 from analysis.trials import Trial, fold_trials
 from search_spaces import SearchSpace, space_from_mapping, space_to_mapping
 from tune_gate.errors import Misuse
+from tune_gate.schedulers import FLOOR
 from tune_gate.unit_cube import UnitCube
 
 Matrix = NDArray[np.float64]
 
 #: Settings of a study that are about its machines and files; a replay has neither.
 _NOT_REPLAYED = ("resources", "checkpoints", "failures", "trainable", "trials")
+
+#: Who suggested the trials of an imported study is not known; what they were is.
+_OF_IMPORTED: Mapping[str, Any] = {"sampler": {"kind": "recorded"}}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class RecordedCurves:
     diverged: NDArray[np.bool_]  # (configurations,): the curve ends because the trial diverged
     settings: Mapping[str, Any]  # those of the search that recorded them, as a study's; none: it was no study
     images: int = 0  # of the validation set; 0 where not known
+    gpus: float = 0.0  # that a trial had
 
     @property
     def epochs(self) -> int:
@@ -112,7 +117,8 @@ def curves_of_study(folder: Path) -> RecordedCurves:
     A trial that the search stopped has a curve that ends there: nobody knows how it would have gone on.
     """
     header = open_study(folder).spec
-    spec = json.loads((folder / STUDY_FILE).read_bytes())["spec"]
+    record = json.loads((folder / STUDY_FILE).read_bytes())
+    spec = record["spec"]
     trials = [trial for trial in fold_trials(read_log(folder / LOG_FILE)).values() if trial.reports]
     if not trials:
         raise Misuse(f"{folder} has no trial with an epoch yet, so there is nothing to replay")
@@ -121,12 +127,16 @@ def curves_of_study(folder: Path) -> RecordedCurves:
         name=header.name,
         space=space_from_mapping(spec["space"], header.name),
         points=tuple(trial.settings for trial in trials),
-        values=_metric(trials, epochs, header.metric),
+        values=_to_the_end(trials, _metric(trials, epochs, header.metric)),
         tests=_metric(trials, epochs, "test_acc"),
         seconds=_metric(trials, epochs, "seconds"),
         diverged=np.array([trial.state == "diverged" for trial in trials]),
-        settings={key: value for key, value in spec.items() if key not in _NOT_REPLAYED},
+        settings={
+            **{key: value for key, value in spec.items() if key not in _NOT_REPLAYED},
+            **(_OF_IMPORTED if "imported" in record else {}),
+        },
         images=_images(trials),
+        gpus=header.gpus,
     )
 
 
@@ -159,6 +169,17 @@ def _metric(trials: Sequence[Trial], epochs: int, name: str) -> Matrix:
         for epoch, report in trial.reports.items():
             matrix[row, epoch - 1] = report.metrics.get(name, np.nan)
     return matrix
+
+
+def _to_the_end(trials: Sequence[Trial], values: Matrix) -> Matrix:
+    """`values` in which a trial that diverged has one at its last epoch, too, where none could be recorded: no better
+    than any other.
+    """
+    worst = values[np.isfinite(values)].min(initial=FLOOR)
+    for row, trial in enumerate(trials):
+        if trial.state == "diverged" and not math.isfinite(values[row, trial.epoch - 1]):
+            values[row, trial.epoch - 1] = worst
+    return values
 
 
 def _images(trials: Sequence[Trial]) -> int:

@@ -51,11 +51,12 @@ class Run:
 
     seed: int
     hours: Matrix  # since the start, when the epoch ended; in units of an epoch where no durations are known
+    busy: Matrix  # hours that were trained so far, those of all workers together
     best: Matrix  # the best validation value so far
     test: Matrix  # the test value of that epoch of that configuration; NaN where not known
     trials: int
     censored: int  # trials that would have gone on beyond what is recorded of them
-    lost_at: int | None  # the rung that stopped the best configuration tried; None: none did
+    lost_at: int | None  # the rung from which the best configuration tried did not go on; None: it did from all
     events: tuple[Event, ...]
 
     @property
@@ -143,10 +144,8 @@ def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: 
                 censored += _censor(search, assignment)
             else:
                 pool.begin(assignment, stretch.row, stretch.end)
-    hours, best, test = _trace(pool, budget)
-    return Run(
-        spec.seed, hours, best, test, len(rows), censored, _lost_at(search.trials, rows, curves), tuple(search.events)
-    )
+    lost_at = _lost_at(search.trials, rows, curves)
+    return Run(spec.seed, *_trace(pool, budget), len(rows), censored, lost_at, tuple(search.events))
 
 
 def epoch_hours(curves: RecordedCurves) -> Matrix:
@@ -166,12 +165,13 @@ def _censor(search: Search, assignment: Assignment) -> int:
     return 1
 
 
-def _trace(pool: _Workers, budget: float) -> tuple[Matrix, Matrix, Matrix]:
-    """Hours, best value and its test value at the end of each epoch, in order; `budget` epochs at most."""
-    times, values, tests = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+def _trace(pool: _Workers, budget: float) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Hours, hours trained, best value and its test value at each epoch's end, in order; `budget` epochs at most."""
+    times, trained, values, tests = ([np.empty(0)] for _ in range(4))
     for stretch in pool.stretches:
         part = slice(stretch.start, stretch.end)
-        times.append(stretch.began + np.cumsum(pool.hours[stretch.row, part]))
+        trained.append(pool.hours[stretch.row, part])
+        times.append(stretch.began + np.cumsum(trained[-1]))
         values.append(pool.curves.values[stretch.row, part])
         tests.append(pool.curves.tests[stretch.row, part])
     order = np.argsort(np.concatenate(times), kind="stable")
@@ -180,14 +180,17 @@ def _trace(pool: _Workers, budget: float) -> tuple[Matrix, Matrix, Matrix]:
     value = np.concatenate(values)[order]
     best = np.fmax.accumulate(value) if value.size else value
     places = np.maximum.accumulate(np.where(value >= best, np.arange(value.size), 0)) if value.size else order
-    return np.concatenate(times)[order], best, np.concatenate(tests)[order][places]
+    busy = np.cumsum(np.concatenate(trained)[order])
+    return np.concatenate(times)[order], busy, best, np.concatenate(tests)[order][places]
 
 
 def _lost_at(trials: Mapping[int, Trial], rows: Mapping[int, int], curves: RecordedCurves) -> int | None:
-    """The rung where the best of the configurations tried was stopped."""
+    """The rung where the best of the configurations tried was stopped, or still paused when the search ended."""
     whole = {trial: row for trial, row in rows.items() if curves.lengths[row] == curves.epochs}
     if not whole:
         return None
     winner = trials[max(whole, key=lambda trial: curves.peaks[whole[trial]])]
     last = winner.last
-    return last.rung.milestone if last is not None and last.rung is not None and winner.state == "stopped" else None
+    if last is None or last.rung is None or winner.state not in ("stopped", "paused"):
+        return None
+    return last.rung.milestone

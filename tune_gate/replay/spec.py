@@ -28,8 +28,11 @@ class ReplayScheduler(SchedulerSettings):
 
 
 class ReplaySampler(SamplerSettings):
-    """A study's; `grid` takes numbers at so many levels, and `tpe` may be told of stopped trials in other ways."""
+    """A study's, or `recorded`, the recorded configurations in their order; `grid` takes numbers at so many levels,
+    and `tpe` may be told of stopped trials in other ways.
+    """
 
+    kind: Literal["tpe", "tpe-rung", "random", "grid", "given", "recorded"] = "tpe-rung"  # type: ignore[assignment]
     levels: Annotated[int, Field(ge=1)] = 3  # of each number with more values than these
     stopped: StoppedName = "pruned"
 
@@ -39,6 +42,7 @@ class ReplaySpec(StudySpec):
 
     scheduler: ReplayScheduler = ReplayScheduler()
     sampler: ReplaySampler = ReplaySampler()
+    recorded: tuple[Mapping[str, Any], ...] = ()  # points of sampler kind `recorded`
 
     @property
     def reported(self) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +98,21 @@ def replay_spec(curves: RecordedCurves, variant: Variant, seed: int, trials: int
     try:
         spec = plain_spec(ReplaySpec, {**own, **variant.settings, **changed})
         _check_sampler(spec)
-        points = len(grid_points(spec.search_space, spec.sampler.levels)) if spec.sampler.kind == "grid" else math.inf
+        return _bounded(spec, curves)
     except SpecError as error:
         raise SpecError(f"{variant.name}: {error}") from None
-    return spec.model_copy(update={"trials": min(spec.trials, int(points))}) if math.isfinite(points) else spec
+
+
+def _bounded(spec: ReplaySpec, curves: RecordedCurves) -> ReplaySpec:
+    """`spec` with no more trials than its sampler has points, where it has a list of them."""
+    if spec.sampler.kind == "grid":
+        points = len(grid_points(spec.search_space, spec.sampler.levels))
+    elif spec.sampler.kind == "recorded":
+        points = len(curves.points)
+        spec = spec.model_copy(update={"recorded": curves.points})
+    else:
+        return spec
+    return spec.model_copy(update={"trials": min(spec.trials, points)})
 
 
 def _check_sampler(spec: ReplaySpec) -> None:

@@ -1,24 +1,20 @@
-"""A comparison of replayed searches, for a terminal and as a figure."""
+"""A comparison of replayed searches, for a terminal."""
 
 from __future__ import annotations
 
-import io
 import math
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.files import write_atomic
-from tune_gate.errors import Misuse
-from tune_gate.replay.comparison import Comparison, Spread, Summary, best_by_epoch
+from tune_gate.replay.comparison import Comparison, Spread, Summary
+from tune_gate.replay.recorded import RecordedCurves
 
-#: Points on a curve of a figure.
-_POINTS = 300
-
-_FORMATS = ("png", "pdf", "svg")
+#: So many rungs are listed; and from so many hours on, they are whole.
+_RUNGS_SHOWN = 4
+_MANY_HOURS = 100
 
 
 def comparison_view(comparison: Comparison) -> Group:
@@ -27,26 +23,12 @@ def comparison_view(comparison: Comparison) -> Group:
     summaries = comparison.summaries()
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("search")
-    has_test = any(not math.isnan(summary.test.median) for summary in summaries)
-    columns = ["trials", "epochs", "hours", "best val", *(["its test"] if has_test else []), "regret %"]
-    for name in (*columns, "to 1 SE", "to ref.", "reached"):
+    columns = list(_columns(curves, summaries))
+    for name, _ in columns:
         table.add_column(name, justify="right")
     table.add_column("winner lost at")
     for summary in summaries:
-        tests = [_spread(summary.test, 2)] if has_test else []
-        table.add_row(
-            summary.name,
-            f"{summary.trials:.0f}",
-            _number(summary.epochs.median, 0),
-            _number(summary.hours.median, 1) if curves.timed else "-",
-            _spread(summary.best, 4 if curves.best <= 1 else 2),
-            *tests,
-            _spread(summary.regret, 0),
-            _number(summary.to_best.median, 0),
-            _number(summary.to_reference.median, 0),
-            f"{summary.reached:.0%}",
-            ", ".join(f"{rung}: {share:.0%}" for rung, share in summary.lost.items()) or "-",
-        )
+        table.add_row(summary.name, *(cell(summary) for _, cell in columns), _lost(summary.lost))
     return Group(
         Text.assemble(
             (curves.name, "bold"),
@@ -63,31 +45,30 @@ def comparison_view(comparison: Comparison) -> Group:
     )
 
 
-def draw_comparison(comparison: Comparison, path: Path) -> None:
-    """Draw the best value against epochs, median and quartiles, into a `.png`, `.pdf` or `.svg` file.
+def _columns(curves: RecordedCurves, summaries: Sequence[Summary]) -> Iterator[tuple[str, Callable[[Summary], str]]]:
+    """Heads, and what stands below them; times, GPUs and test accuracies where they are known."""
+    yield "trials", lambda summary: f"{summary.trials:.0f}"
+    yield "epochs", lambda summary: _number(summary.epochs.median, 0)
+    if curves.timed:
+        yield "hours", lambda summary: _hours(summary.hours.median)
+    if curves.timed and curves.gpus:
+        yield "GPU-h", lambda summary: _hours(summary.gpu_hours.median)
+    yield "best val", lambda summary: _spread(summary.best, 4 if curves.best <= 1 else 2)
+    if any(not math.isnan(summary.test.median) for summary in summaries):
+        yield "its test", lambda summary: _spread(summary.test, 4 if curves.best <= 1 else 2)
+    yield "regret %", lambda summary: _spread(summary.regret, 0)
+    yield "to 1 SE", lambda summary: _number(summary.to_best.median, 0)
+    if curves.timed:
+        yield "hours to it", lambda summary: _hours(summary.to_best_hours.median)
+    yield "to ref.", lambda summary: _number(summary.to_reference.median, 0)
+    yield "reached", lambda summary: f"{summary.reached:.0%}"
 
-    Raises:
-        Misuse: the file's name ends otherwise.
-    """
-    form = path.suffix.removeprefix(".")
-    if form not in _FORMATS:
-        raise Misuse(f"cannot draw {path}: its name must end in one of {', '.join(_FORMATS)}")
-    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for search in comparison.searches:
-        longest = max(len(run.best) for run in search.runs)
-        epochs = np.unique(np.geomspace(1, longest, _POINTS).astype(int))
-        low, median, high = np.quantile(best_by_epoch(search, epochs.tolist()), (0.25, 0.5, 0.75), axis=0)
-        (line,) = axes.plot(epochs, median, label=search.variant.name)
-        axes.fill_between(epochs, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
-    axes.axhline(comparison.curves.best, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set(xscale="log", xlabel="epochs, all workers", ylabel="best validation value", title=comparison.curves.name)
-    axes.legend(frameon=False, fontsize="small")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=form)
-    write_atomic(path, drawn.getvalue())
+def _lost(shares: Mapping[int, float]) -> str:
+    """By rung; all together where a scheduler judges at many epochs."""
+    if len(shares) > _RUNGS_SHOWN:
+        return f"{min(shares)}-{max(shares)}: {sum(shares.values()):.0%}"
+    return ", ".join(f"{rung}: {share:.0%}" for rung, share in shares.items()) or "-"
 
 
 def _warnings(summaries: list[Summary]) -> list[str]:
@@ -103,6 +84,10 @@ def _spread(spread: Spread, digits: int) -> str:
     if math.isnan(spread.median):
         return "-"
     return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}-{spread.high:.{digits}f})"
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.3g}" if math.isfinite(value) and value < _MANY_HOURS else _number(value, 0)
 
 
 def _number(value: float, digits: int) -> str:
