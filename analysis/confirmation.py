@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.copies import quoted
 from analysis.errors import AnalysisError
 from analysis.statistics import mean_interval, sign_flip_p
 
@@ -65,7 +66,9 @@ def confirmation_of_study(study: Study) -> Confirmation:
         AnalysisError: it is a search, and no confirmation.
     """
     if study.spec.confirmation is None:
-        raise AnalysisError(f"study {study.name!r} is no confirmation; `tune-gate confirm {study.path}` makes one")
+        raise AnalysisError(
+            f"study {study.name!r} is no confirmation; `tune-gate confirm {quoted(study.path)}` makes one"
+        )
     return study.spec.confirmation
 
 

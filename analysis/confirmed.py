@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.confirmation import confirmation_of_study, confirmation_table
+from analysis.copies import origin_of, shown
 from analysis.errors import AnalysisError
 from analysis.files import write_atomic
+from analysis.objects import is_url, open_store
 from analysis.study import open_study
 
 if TYPE_CHECKING:
     from analysis.study import Study
 
-#: In a search's folder: where its confirmations lie, relative to it, the oldest first.
+#: In a search's folder: where its confirmations lie, relative to it or as URLs, the oldest first.
 LINKS_FILE = "confirmed-by.json"
 
 
@@ -31,15 +33,35 @@ class ConfirmedTrial:
 
 
 def link_confirmation(source: Path, confirmation: Path) -> None:
-    """Note in the search's folder that `confirmation` confirms it.
+    """Note with the search in the folder `source` that the study in `confirmation` confirms it; either may be the copy
+    of one in a store.
 
     Raises:
         OSError: the folder cannot be written; then tables of the search need to be told where the confirmation lies.
+        StoreError: the search's store cannot be written.
     """
-    folder = os.path.relpath(confirmation.resolve(), source.resolve())
-    known = _links(source)
-    if folder not in known:
-        write_atomic(source / LINKS_FILE, json.dumps({"confirmations": [*known, folder]}, indent=1))
+    place, known = _link(source, confirmation), _links(source)
+    if place in known:
+        return
+    text = json.dumps({"confirmations": [*known, place]}, indent=1)
+    write_atomic(source / LINKS_FILE, text)
+    origin = origin_of(source)
+    if origin is not None:
+        open_store(origin).write(LINKS_FILE, text.encode())
+
+
+def _link(source: Path, confirmation: Path) -> str:
+    """How the search names its confirmation: by its URL, or its folder; relative, if both are folders."""
+    url = origin_of(confirmation)
+    if url is not None:
+        return url
+    return (
+        str(confirmation.resolve()) if origin_of(source) else os.path.relpath(confirmation.resolve(), source.resolve())
+    )
+
+
+def _linked(search: Study, link: str) -> Study:
+    return open_study(link if is_url(link) else search.path / link)
 
 
 def confirmed_trials(search: Study, confirmation: str | Path | None = None) -> dict[int, ConfirmedTrial]:
@@ -57,7 +79,7 @@ def confirmed_trials(search: Study, confirmation: str | Path | None = None) -> d
     found: dict[int, ConfirmedTrial] = {}
     for folder in reversed(_links(search.path)):
         try:
-            found = _measured(search, open_study(search.path / folder)) | found
+            found = _measured(search, _linked(search, folder)) | found
         except AnalysisError:
             continue  # it was deleted or moved, or another one lies there now
     return found
@@ -70,7 +92,7 @@ def confirmations(study: Study) -> list[Study]:
     found = []
     for folder in reversed(_links(study.path)):
         try:
-            other = open_study(study.path / folder)
+            other = _linked(study, folder)
             _measured(study, other)
         except AnalysisError:
             continue  # it was deleted or moved, or another one lies there now
@@ -87,7 +109,8 @@ def _measured(search: Study, study: Study) -> dict[int, ConfirmedTrial]:
         trial = search.columns.trials.get(arm.trial)
         if trial is None or dict(trial.settings) != dict(arm.settings):
             raise AnalysisError(
-                f"{study.path} confirms another search than {search.path}: its {arm.name} has other settings"
+                f"{shown(study.path)} confirms another search than {shown(search.path)}: its {arm.name} has other "
+                "settings"
             )
         found[arm.trial] = ConfirmedTrial(row["test_acc"], row["test_acc_low"], row["test_acc_high"], row["seeds"])
     return found

@@ -97,6 +97,20 @@ def quoted(study: Path) -> str:
     return shlex.quote(shown(study))
 
 
+def fetch_below(study: Path, folder: str) -> None:
+    """Bring what lies below `folder` of a study in a store into its copy `study`; nothing for a study that lies here.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
+    origin = origin_of(study)
+    if origin is None:
+        return
+    store = open_store(origin)
+    for entry in store.objects(folder):
+        store.download(entry.key, study / entry.key)
+
+
 def fetch_files(store: ObjectStore, folder: Path) -> None:
     """Write the study's own small files to `folder`: its specification, and what else lies beside it.
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.copies import fetch_below
 from analysis.errors import AnalysisError
 from analysis.statistics import wilson_interval
 
@@ -59,6 +60,7 @@ def survey_path(study: Study, trial: int) -> Path:
 def surveys(study: Study) -> dict[int, Path]:
     """The surveys that a study has, by trial."""
     folder = survey_path(study, 0).parent
+    fetch_below(study.path, folder.relative_to(study.path).as_posix())
     return {int(path.stem.removeprefix("trial-")): path for path in sorted(folder.glob("trial-[0-9]*.npz"))}
 
 

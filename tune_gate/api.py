@@ -12,6 +12,7 @@ from rich.console import Console
 from analysis.configs import config_yaml
 from analysis.confirmation import confirmation_runs, confirmation_table, confirmed_differences
 from analysis.confirmed import link_confirmation
+from analysis.copies import local_copy
 from analysis.errors import AnalysisError
 from analysis.events import Event
 from analysis.export import EXPORTERS, export_table
@@ -28,7 +29,7 @@ from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.progress import ProgressReader
 from tune_gate.rung_check import rung_warnings
 from tune_gate.spec import StudySpec, load_spec, parse_spec, study_spec
-from tune_gate.storage import check_out, discard, folder_for_new, name_of, publish_new, push_results, refuse_url
+from tune_gate.storage import beside, check_out, discard, folder_for_new, name_of, publish_new, push_results
 from tune_gate.study_dir import create_study, free_folder, with_absolute_paths
 from tune_gate.supervisor import supervise
 
@@ -90,10 +91,11 @@ def confirm(
     seeds, and measure each trial once on the test split. The confirmation is a study of its own; `resume` goes on.
 
     Args:
-        source: the folder of the search; nothing but a link is added to it.
+        source: the folder or URL of the search; nothing but a link is added to it.
         top: how many of the best configurations.
         seeds: how many seeds each; all configurations have the same ones.
-        directory: the confirmation's folder, new or empty; without one, beside the search, its name with `-confirm`.
+        directory: the confirmation's folder or URL, new or empty; without one, beside the search, its name with
+            `-confirm`.
         console: where to show the progress; nowhere without one.
         cluster: as in `launch`.
 
@@ -104,12 +106,10 @@ def confirm(
         SearchFailed: the training died again and again; it can be resumed.
     """
     address = parse_address(cluster) if cluster else None
-    for place in (source, directory or ""):
-        refuse_url(place, "a confirmation, like the search that it confirms,")
-    origin = Path(source).resolve()
-    spec = confirmation_spec(origin, top, seeds)
-    folder = Path(directory) if directory is not None else origin.with_name(f"{origin.name}-confirm")
-    return _start(spec, folder, console, address, lambda: link_confirmation(origin, folder))
+    search = local_copy(source)
+    spec = confirmation_spec(search, top, seeds)
+    folder = folder_for_new(directory if directory is not None else beside(source, "-confirm"))
+    return _start(spec, folder, console, address, lambda: link_confirmation(search, folder))
 
 
 def fork(

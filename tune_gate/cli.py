@@ -30,10 +30,11 @@ from tune_gate import (
     cli_report,
     cli_train,
 )
+from tune_gate.cli_output import INTERRUPTED, write_output
 from tune_gate.display import status_view, stdout_console
 from tune_gate.dotted import parse_change
 from tune_gate.errors import Misuse, TuneGateError
-from tune_gate.outcome_view import INTERRUPTED, conclude
+from tune_gate.outcome_view import conclude
 
 #: Exit codes: a failure, and misuse.
 FAILURE, MISUSE = 1, 2
@@ -198,9 +199,9 @@ def export(
     if fmt == "optuna":
         _export_to_optuna(opened, output)
     elif config_of is not None:
-        _write(config_yaml(opened, _trial_number(config_of)), file)
+        write_output(config_yaml(opened, _trial_number(config_of)), file)
     else:
-        _write(export_table(best_table(opened, top, by, late), fmt), file)
+        write_output(export_table(best_table(opened, top, by, late), fmt), file)
 
 
 cli_plan.register(app)
@@ -266,14 +267,3 @@ def _export_to_optuna(study: Any, output: str | None) -> None:
         raise Misuse("--format optuna wants --output: sqlite:///study.db, or the path of a journal file")
     write_optuna(study, output)
     print(f"wrote {output}; look at it with: optuna-dashboard {output}")  # noqa: T201
-
-
-def _write(content: bytes | str, output: Path | None) -> None:
-    from analysis.files import write_atomic  # noqa: PLC0415
-
-    if output is not None:
-        write_atomic(output, content)
-    elif isinstance(content, bytes):
-        sys.stdout.buffer.write(content)
-    else:
-        sys.stdout.write(content)

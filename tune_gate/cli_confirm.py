@@ -11,23 +11,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from analysis.copies import quoted, shown
+from tune_gate.cli_output import INTERRUPTED, write_output
 from tune_gate.display import stdout_console
 from tune_gate.errors import Misuse
 
 if TYPE_CHECKING:
     from analysis.study import Study
 
-#: Exit code of an interruption, as the shell reports one.
-INTERRUPTED = 130
-
 
 def confirm(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A search; or a confirmation, to go on with.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A search, or a confirmation to go on with; a folder or URL.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="The best K configurations are confirmed.")] = 3,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fresh seeds of each configuration.")] = 5,
     new: Annotated[Path | None, typer.Option("--dir", help="Where; by default DIR-confirm.")] = None,
     fmt: Annotated[
-        str | None, typer.Option("--format", "-f", help="The table as csv, json, yaml, markdown, latex or parquet.")
+        str | None,
+        typer.Option("--format", "-f", help="The table as csv, json, yaml, markdown, latex, html or parquet."),
     ] = None,
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="ADDRESS", help="As for launch; without it: this machine.")
@@ -49,9 +51,11 @@ def confirm(
         _write(outcome.study, fmt, output)
     else:
         show_confirmation(outcome.study, console)
-        console.print(f"the confirmation is in {outcome.study.path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"the confirmation is in {shown(outcome.study.path)}", markup=False, highlight=False, soft_wrap=True
+        )
     if outcome.ended == "interrupted":
-        print(f"interrupted; go on with: tune-gate resume {outcome.study.path}", file=sys.stderr)  # noqa: T201
+        print(f"interrupted; go on with: tune-gate resume {quoted(outcome.study.path)}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(INTERRUPTED)
 
 
@@ -95,12 +99,5 @@ def _percent(value: object) -> str:
 def _write(study: Study, fmt: str, output: Path | None) -> None:
     from analysis.confirmation import confirmation_table  # noqa: PLC0415
     from analysis.export import export_table  # noqa: PLC0415
-    from analysis.files import write_atomic  # noqa: PLC0415
 
-    content = export_table(confirmation_table(study), fmt)
-    if output is not None:
-        write_atomic(output, content)
-    elif isinstance(content, bytes):
-        sys.stdout.buffer.write(content)
-    else:
-        sys.stdout.write(content)
+    write_output(export_table(confirmation_table(study), fmt), output)

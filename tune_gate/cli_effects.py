@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
-StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", metavar="NAME=VALUE", help="Only trials with this setting; * and ? stand for any text."),

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from analysis.copies import shown
 from tune_gate.errors import Misuse
 
 
 def gate(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")],
     trial: Annotated[int | None, typer.Argument(metavar="[TRIAL]", help="Without it: the best trial.")] = None,
     fmt: Annotated[str, typer.Option("--format", "-f", help="Of the figures: png, pdf or svg.")] = "png",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
@@ -20,6 +21,8 @@ def gate(
     from analysis.files import write_atomic  # noqa: PLC0415  pandas is slow to import
     from analysis.gate import exit_table, gate_groups, gate_lines, read_survey, skipping_table  # noqa: PLC0415
     from analysis.plots.registry import FIGURE_FORMATS  # noqa: PLC0415
+    from analysis.study import open_study  # noqa: PLC0415
+    from tune_gate.storage import push_results  # noqa: PLC0415
     from tune_gate.surveying import survey_trial, write_gate_figures  # noqa: PLC0415
 
     if fmt not in FIGURE_FORMATS:
@@ -35,8 +38,9 @@ def gate(
     for name, table in tables.items():
         write_atomic(folder / f"{name}.csv", table.to_csv(index=False))
     written = write_gate_figures(survey, folder, fmt)
+    push_results(open_study(directory).path)
     for file in (path, *(folder / f"{name}.csv" for name in tables), *written):
-        _say(f"wrote {file}")
+        _say(f"wrote {shown(file)}")
 
 
 def register(app: typer.Typer) -> None:

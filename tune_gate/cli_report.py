@@ -64,7 +64,7 @@ def figures(
 
 
 def compare(
-    directories: Annotated[list[Path], typer.Argument(metavar="STUDY STUDY...", help="The studies' folders.")],
+    directories: Annotated[list[Path], typer.Argument(metavar="STUDY STUDY...", help="Their folders or URLs.")],
     target: Annotated[
         float | None, typer.Option("--target", help="Tell the cost of this accuracy (0.93); default: one all reached.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.copies import origin_of, shown
 from analysis.errors import AnalysisError
 from analysis.study import Study, open_study
 from analysis.tables import best_table
@@ -38,6 +39,8 @@ def confirmation_spec(source: Path, top: int, seeds: int) -> StudySpec:
     configurations of the search, its plain default, and the control, which is the winner without its gate: the plain
     ResNet with the winner's trunk settings. Configurations that are the same train once, and have both roles.
 
+    `source` is the search's folder, or the copy of one in a store.
+
     Raises:
         Misuse: the search is running, or is itself a confirmation.
         AnalysisError: there is no study, or no trial of it has a result.
@@ -45,10 +48,14 @@ def confirmation_spec(source: Path, top: int, seeds: int) -> StudySpec:
     """
     study, spec = open_study(source), read_spec(source)
     if spec.confirm is not None:
-        raise Misuse(f"{source} is a confirmation of {spec.confirm.source_name!r} already; confirm the search itself")
+        raise Misuse(
+            f"{shown(source)} is a confirmation of {spec.confirm.source_name!r} already; confirm the search itself"
+        )
     holder = current_holder(source)
     if holder is not None:
-        raise Misuse(f"{source} is in use by {holder}: the test split is opened when the search is over, not before")
+        raise Misuse(
+            f"{shown(source)} is in use by {holder}: the test split is opened when the search is over, not before"
+        )
     epochs = current_budget(spec, study.events).epochs
     arms = list(_arms(study, spec, top))
     return study_spec(
@@ -67,7 +74,7 @@ def confirmation_spec(source: Path, top: int, seeds: int) -> StudySpec:
             "checkpoints": spec.checkpoints.model_dump(mode="json"),
             "failures": spec.failures.model_dump(mode="json"),
             "confirm": {
-                "source": str(source.resolve()),
+                "source": origin_of(source) or str(source.resolve()),
                 "source_name": spec.name,
                 "seeds": seeds,
                 "arms": [arm.model_dump(mode="json") for arm in arms],

@@ -9,13 +9,11 @@ from rich.console import Console
 
 from analysis.copies import quoted, shown
 from tune_gate.cli_confirm import show_confirmation
+from tune_gate.cli_output import INTERRUPTED
 from tune_gate.display import best_table_view
 
 if TYPE_CHECKING:
     from tune_gate.api import Outcome
-
-#: The exit code of an interruption, as the shell reports one.
-INTERRUPTED = 130
 
 #: Rows of the best-config table that end a search.
 TOP = 10

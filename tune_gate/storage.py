@@ -45,6 +45,15 @@ def name_of(place: str | Path) -> str:
     return Path(store_url(place).path).name if is_url(place) else Path(place).resolve().name
 
 
+def beside(place: str | Path, suffix: str) -> str | Path:
+    """A place in the same folder as `place`, with `suffix` behind its name."""
+    if is_url(place):
+        url = store_url(place)
+        return str(replace(url, path=url.path + suffix))
+    folder = Path(place).resolve()
+    return folder.with_name(folder.name + suffix)
+
+
 def refuse_url(place: str | Path, what: str) -> None:
     """Raise `Misuse` where `place` is a URL, and `what` is to be made there, which can only lie in a folder."""
     if is_url(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
+from analysis.copies import fetch_below
 from analysis.errors import AnalysisError
 from analysis.files import write_atomic
 from analysis.gate import Survey, survey_path
@@ -15,12 +16,15 @@ from analysis.study import Study, open_study
 from analysis.tables import best_table
 from trainables.errors import CheckpointError
 from tune_gate.errors import Misuse
+from tune_gate.storage import checkpoint_names
 from tune_gate.study_dir import checkpoint_folder, read_spec
 from tune_gate.verify_checkpoints import READABLE
 
 
 def survey_trial(directory: Path, trial: int | None, device: str) -> Path:
     """Survey the gate of a trial, of the best one that has a gate where none is named; the survey file.
+
+    `directory` is the study's folder or URL; of a URL, what is written lies in the copy that this process reads.
 
     Raises:
         Misuse: the trial is a plain ResNet, has no checkpoint, or was trained by another trainable.
@@ -30,7 +34,8 @@ def survey_trial(directory: Path, trial: int | None, device: str) -> Path:
     from trainables.gate_survey import survey_gate, surveyed_checkpoint, write_survey  # noqa: PLC0415  torch is slow
     from trainables.standalone import pick_device  # noqa: PLC0415
 
-    study, spec = open_study(directory), read_spec(directory)
+    study = open_study(directory)
+    spec = read_spec(study.path)
     if spec.trainable != READABLE:
         raise Misuse(f"the checkpoints of {spec.trainable} have a format of their own, so its gates are not surveyed")
     number = _best_gated(study) if trial is None else _known(study, trial)
@@ -38,7 +43,9 @@ def survey_trial(directory: Path, trial: int | None, device: str) -> Path:
     if settings.get("gate") == "none":
         raise Misuse(f"trial {number} is a plain ResNet: it has no gate to survey")
     try:
-        checkpoint = surveyed_checkpoint(checkpoint_folder(directory, number))
+        folder = checkpoint_folder(study.path, number)
+        fetch_below(study.path, folder.relative_to(study.path).as_posix())
+        checkpoint = surveyed_checkpoint(folder)
     except CheckpointError as error:
         raise Misuse(f"trial {number} cannot be surveyed: {error}") from None
     path = survey_path(study, number)
@@ -80,7 +87,7 @@ def _known(study: Study, trial: int) -> int:
 def _best_gated(study: Study) -> int:
     """The best trial with a gate whose checkpoints are kept."""
     for number in best_table(study)["trial"].tolist():
-        kept = checkpoint_folder(study.path, number).is_dir()
+        kept = checkpoint_names(study.path, number)
         if kept and study.config_of(number).get("gate") != "none":
             return int(number)
     raise AnalysisError(f"study {study.name!r} has no trial with a gate of which a checkpoint is kept")

@@ -16,6 +16,8 @@ from analysis.errors import AnalysisError
 
 Numbers = NDArray[np.float64]
 
+Dash = Literal["solid", "dash", "dot", "dashdot"]
+
 #: Colours that the colour-blind tell apart, too: Okabe and Ito (2008), Color Universal Design.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, BLACK, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#000000", "#9A9A9A"
@@ -60,6 +62,14 @@ class Lines:
     opacity: float = 1.0
     steps: bool = False  # a value holds until the next
     in_legend: bool = True
+    dash: Dash = "solid"  # tells lines apart where colours do not
+
+    @property
+    def alone(self) -> NDArray[np.bool_]:
+        """Which points have no neighbour, and so no line: they are drawn as points. Shape (n,)."""
+        known = np.concatenate(([False], np.isfinite(self.x) & np.isfinite(self.y), [False]))
+        found: NDArray[np.bool_] = known[1:-1] & ~known[:-2] & ~known[2:]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

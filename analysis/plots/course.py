@@ -21,6 +21,7 @@ from analysis.plots.chart import (
     VERMILLION,
     Axis,
     Chart,
+    Dash,
     Lines,
     NothingToShow,
     Panel,
@@ -57,7 +58,9 @@ def history(study: Study) -> Chart:
             marks.append(Points(state, colour, place[of_state], values[of_state], labels, symbol=_symbol(state)))
     marks.append(Lines("best so far", BLACK, place, best, steps=True))
     caption = f"Best validation accuracy of each of {len(ordered)} trials in the order of their last report."
-    return Chart("history", "Best so far", caption, (Panel(Axis("Trials ended"), ACCURACY, tuple(marks)),))
+    return Chart(
+        "history", "Best so far", caption, (Panel(Axis("Trials, by their last report"), ACCURACY, tuple(marks)),)
+    )
 
 
 def curves(study: Study) -> Chart:
@@ -88,24 +91,24 @@ def curves(study: Study) -> Chart:
     return Chart("curves", "Learning curves", caption, (Panel(Axis("Epoch"), ACCURACY, tuple(marks)),))
 
 
-#: What the figure `gate` shows of each epoch: name, column, colour, width. Equal names stand once in the legend.
-_GATE_LINES = (
-    ("5, 25, 75, 95 % quantiles", "gate_q05", GREY, 0.8),
-    ("5, 25, 75, 95 % quantiles", "gate_q25", GREY, 0.8),
-    ("5, 25, 75, 95 % quantiles", "gate_q75", GREY, 0.8),
-    ("5, 25, 75, 95 % quantiles", "gate_q95", GREY, 0.8),
-    ("median", "gate_q50", VERMILLION, 1.2),
-    ("predicted rightly", "gate_mean_right", SKY, 1.2),
-    ("predicted wrongly", "gate_mean_wrong", ORANGE, 1.2),
-    ("falsely labelled (training)", "gate_mean_noisy", PURPLE, 1.2),
-    ("mean", "gate_mean", BLUE, 2.0),
+#: What the figure `gate` shows of each epoch: name, column, colour, width, dash. Equal names stand once in the legend.
+_GATE_LINES: tuple[tuple[str, str, str, float, Dash], ...] = (
+    ("5, 25, 75, 95 % quantiles", "gate_q05", GREY, 0.8, "solid"),
+    ("5, 25, 75, 95 % quantiles", "gate_q25", GREY, 0.8, "solid"),
+    ("5, 25, 75, 95 % quantiles", "gate_q75", GREY, 0.8, "solid"),
+    ("5, 25, 75, 95 % quantiles", "gate_q95", GREY, 0.8, "solid"),
+    ("median", "gate_q50", VERMILLION, 1.4, "dot"),
+    ("predicted rightly", "gate_mean_right", SKY, 1.4, "dash"),
+    ("predicted wrongly", "gate_mean_wrong", ORANGE, 1.4, "dashdot"),
+    ("falsely labelled (training)", "gate_mean_noisy", PURPLE, 1.4, "solid"),
+    ("mean", "gate_mean", BLUE, 2.0, "solid"),
 )
 
-#: What the figure `exits` shows: name, column, colour.
-_EXIT_LINES = (
-    ("shallow exit", "val_acc_shallow", ORANGE),
-    ("deep exit", "val_acc_deep", GREEN),
-    ("mix", "val_acc", BLUE),
+#: What the figure `exits` shows: name, column, colour, dash.
+_EXIT_LINES: tuple[tuple[str, str, str, Dash], ...] = (
+    ("shallow exit", "val_acc_shallow", ORANGE, "dot"),
+    ("deep exit", "val_acc_deep", GREEN, "dash"),
+    ("mix", "val_acc", BLUE, "solid"),
 )
 
 
@@ -117,8 +120,8 @@ def gate(study: Study) -> Chart:
     x = epochs["epoch"].to_numpy(dtype=np.float64)
     marks = tuple(
         Lines(name, colour, x, epochs[column].to_numpy(dtype=np.float64), width, in_legend=column != "gate_q25"
-              and not column.endswith(("75", "95")))
-        for name, column, colour, width in _GATE_LINES if column in epochs and epochs[column].notna().any()
+              and not column.endswith(("75", "95")), dash=dash)
+        for name, column, colour, width, dash in _GATE_LINES if column in epochs and epochs[column].notna().any()
     )  # fmt: skip
     caption = (
         f"The gate of trial {best} on the validation images: 1 takes the deep exit alone, 0 the shallow one. "
@@ -134,8 +137,8 @@ def exits(study: Study) -> Chart:
         raise NothingToShow("the accuracy of the exits was not recorded: there is no gate, or the study is older")
     x = epochs["epoch"].to_numpy(dtype=np.float64)
     marks = tuple(
-        Lines(name, colour, x, 100.0 * epochs[column].to_numpy(dtype=np.float64))
-        for name, column, colour in _EXIT_LINES
+        Lines(name, colour, x, 100.0 * epochs[column].to_numpy(dtype=np.float64), dash=dash)
+        for name, column, colour, dash in _EXIT_LINES
     )
     caption = f"The exits of trial {best} on the validation images, each by itself, and as the gate mixes them."
     return Chart("exits", "Exits of the best trial", caption, (Panel(Axis("Epoch"), ACCURACY, marks),))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +23,21 @@ COLUMN = 3.3
 #: Above so many points a mark is drawn as an image within the figure, or a PDF of it would be slow to show.
 _RASTER_FROM = 5_000
 
-#: With more parallel axes than this, only the ends of each are labelled, shortly.
-_MOST_LABELLED = 5
+#: Width of a letter of a label on a parallel axis of one column, in parts of the axis.
+_LETTER = 0.024
+
+#: Labels of a logarithmic axis, at most.
+_MOST_LOG_LABELS = 4
+_FEWEST_LOG_LABELS = 2
+
+#: Fonts, where they are installed, for what the default one has no signs for.
+_FALLBACK_FONTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "Segoe UI", "Unifont")
 
 _LABEL_BOX = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
 
 _SYMBOLS = {"circle": "o", "x": "x", "diamond": "D"}
+
+_DASHES: Mapping[str, Any] = {"solid": "-", "dash": (0, (4, 1.5)), "dot": (0, (1, 1)), "dashdot": (0, (4, 1, 1, 1))}
 
 _STYLE: Any = {
     "font.size": 8,
@@ -43,10 +57,9 @@ _STYLE: Any = {
 
 def draw(chart: Chart, width: float = COLUMN) -> Figure:
     """`chart` as a matplotlib figure of so many inches; nothing global of matplotlib is changed."""
-    import matplotlib as mpl  # noqa: PLC0415  slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import
 
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(width, chart.height * chart.rows), dpi=300, layout="constrained")
         axes = figure.subplots(chart.rows, chart.columns, squeeze=False).flatten().tolist()
         for place, panel in enumerate(chart.panels):
@@ -63,11 +76,27 @@ def draw(chart: Chart, width: float = COLUMN) -> Figure:
 
 def save(figure: Figure, file: Any, fmt: str) -> None:
     """Write a drawn figure to a binary file object, without the moment in it: equal figures give equal bytes."""
+    metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(fmt, {})
+    with _style():
+        figure.savefig(file, format=fmt, metadata=metadata)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our settings of matplotlib, for as long as this lasts. A sign that no font has is drawn as a box, silently."""
     import matplotlib as mpl  # noqa: PLC0415
 
-    metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(fmt, {})
-    with mpl.rc_context(_STYLE):
-        figure.savefig(file, format=fmt, metadata=metadata)
+    with mpl.rc_context({**_STYLE, "font.family": _fonts()}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+@cache
+def _fonts() -> list[str]:
+    from matplotlib.font_manager import get_font_names  # noqa: PLC0415  slow to import
+
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
 
 
 def _panel(figure: Figure, axes: Axes, panel: Panel) -> None:
@@ -91,6 +120,7 @@ def _dress(axes: Axes, axis: Axis, which: str) -> None:
     getattr(axes, f"set_{which}label")(axis.label)
     if axis.log:
         getattr(axes, f"set_{which}scale")("log")
+        _label_log(axes.xaxis if which == "x" else axes.yaxis)
     if axis.ticks:
         places, texts = zip(*axis.ticks, strict=True)
         long = which == "x" and max(map(len, texts)) * len(texts) > 24
@@ -98,12 +128,32 @@ def _dress(axes: Axes, axis: Axis, which: str) -> None:
         getattr(axes, f"set_{which}ticks")(places, texts, **rotation)
 
 
+def _label_log(axis: Any) -> None:
+    """Few round labels in plain digits; matplotlib's own overlap where an axis spans less than a decade or two."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter  # noqa: PLC0415
+
+    low, high = sorted(axis.get_view_interval())
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) <= _MOST_LOG_LABELS:
+            break
+    if len(found) < _FEWEST_LOG_LABELS:  # a part of a decade is almost linear
+        found = [value for value in MaxNLocator(2).tick_values(low, high) if low <= value <= high]
+    shown = found[:: -(-len(found) // _MOST_LOG_LABELS) or 1]
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _lines(axes: Axes, mark: Lines) -> None:
     axes.plot(
         mark.x, mark.y, color=mark.colour, linewidth=0.7 * mark.width, alpha=mark.opacity,
         drawstyle="steps-post" if mark.steps else "default", label=mark.name if mark.in_legend else None,
-        rasterized=len(mark.x) > _RASTER_FROM,
+        rasterized=len(mark.x) > _RASTER_FROM, linestyle=_DASHES[mark.dash],
     )  # fmt: skip
+    if mark.alone.any():
+        axes.plot(mark.x[mark.alone], mark.y[mark.alone], ".", color=mark.colour, markersize=3.0, alpha=mark.opacity)
 
 
 def _points(axes: Axes, mark: Points) -> None:
@@ -134,13 +184,14 @@ def _heat(figure: Figure, axes: Axes, mark: Heat) -> None:
 
 
 def _parallel(figure: Figure, axes: Axes, panel: ParallelPanel) -> None:
+    """Lines run from top to bottom, so that each setting has the width of the column for its values."""
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415
     from matplotlib.collections import LineCollection  # noqa: PLC0415
 
     lines = np.stack([_unit(each.values, each.values) for each in panel.dimensions], axis=1)  # (trials, dimensions)
     places = np.arange(len(panel.dimensions), dtype=np.float64)
-    segments = [np.column_stack([places, row]) for row in lines]
+    segments = [np.column_stack([row, places]) for row in lines]
     norm = mpl.colors.Normalize(float(panel.values.min()), float(panel.values.max()))
     mappable = ScalarMappable(norm, "cividis")
     colours = mappable.to_rgba(panel.values)
@@ -149,16 +200,28 @@ def _parallel(figure: Figure, axes: Axes, panel: ParallelPanel) -> None:
         LineCollection(segments, colors=colours, linewidths=0.6, alpha=alpha, rasterized=len(segments) > 500)
     )
     for place, dimension in zip(places, panel.dimensions, strict=True):
-        axes.axvline(place, color="#606060", linewidth=0.6)
-        shown = dimension.ticks if len(places) <= _MOST_LABELLED else (dimension.ticks[0], dimension.ticks[-1])
-        heights = _unit(np.array([tick for tick, _ in shown]), dimension.values)
-        for height, (_, text) in zip(heights, shown, strict=True):
-            short = text if len(places) <= _MOST_LABELLED or len(text) <= 6 else f"{text[:2]}…{text[-3:]}"
-            axes.text(place + 0.03, height, short, fontsize=5.5, va="center", bbox=_LABEL_BOX)
-    axes.set(xlim=(-0.1, len(places) - 0.6), ylim=(-0.05, 1.05), yticks=[])
-    axes.set_xticks(places, [each.label for each in panel.dimensions], rotation=30, ha="right")
-    axes.spines["left"].set_visible(False)
-    figure.colorbar(mappable, ax=axes, label=panel.label)
+        axes.axhline(place, color="#606060", linewidth=0.6)
+        where = _unit(np.array([tick for tick, _ in dimension.ticks]), dimension.values)
+        for x, text in _apart(where.tolist(), [text for _, text in dimension.ticks]):
+            axes.plot([x], [place], "|", color="#606060", markersize=3.0)
+            axes.text(x, place + 0.09, text, fontsize=6, ha="center", va="top", bbox=_LABEL_BOX)
+    axes.set(xlim=(-0.08, 1.08), ylim=(len(places) - 0.5, -0.15), xticks=[])
+    axes.set_yticks(places, [each.label for each in panel.dimensions])
+    axes.tick_params(axis="y", length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    figure.colorbar(mappable, ax=axes, label=panel.label, location="top", aspect=40, pad=0.05)
+
+
+def _apart(places: Sequence[float], texts: Sequence[str]) -> list[tuple[float, str]]:
+    """The labels that do not run into each other on an axis from 0 to 1: its ends, and what fits between them."""
+    order = sorted(range(len(places)), key=lambda each: places[each])
+    kept: list[int] = []
+    for each in [*order[:1], *order[:0:-1][:1], *order[1:-1]]:
+        room = [_LETTER * (len(texts[each]) + len(texts[other])) / 2.0 + _LETTER for other in kept]
+        if all(abs(places[each] - places[other]) >= wanted for other, wanted in zip(kept, room, strict=True)):
+            kept.append(each)
+    return [(places[each], texts[each]) for each in kept]
 
 
 def _unit(values: Any, within: Any) -> Any:

@@ -83,10 +83,12 @@ def _lines(mark: Lines) -> Any:
     import plotly.graph_objects as go  # noqa: PLC0415
 
     kind = go.Scattergl if len(mark.x) > _WEBGL_FROM else go.Scatter
-    shape = "hv" if mark.steps else "linear"
+    shape, alone = "hv" if mark.steps else "linear", mark.alone
+    points = {"size": np.where(alone, 5.0, 0.0).astype(np.float32), "color": mark.colour} if alone.any() else None
     return kind(
-        x=_compact(mark.x), y=_compact(mark.y), mode="lines", name=mark.name, opacity=mark.opacity,
-        line={"color": mark.colour, "width": mark.width, "shape": shape}, legendgroup=mark.name,
+        x=_compact(mark.x), y=_compact(mark.y), mode="lines" if points is None else "lines+markers", name=mark.name,
+        line={"color": mark.colour, "width": mark.width, "shape": shape, "dash": mark.dash}, marker=points,
+        opacity=mark.opacity, legendgroup=mark.name,
         showlegend=mark.in_legend and mark.opacity == 1.0,
         hoverinfo="skip" if np.isnan(mark.x).any() else None,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from analysis.plots.chart import (
     ParallelPanel,
     Points,
 )
-from analysis.plots.course import ACCURACY, comparable
+from analysis.plots.course import comparable
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _GRID = 40  # cells of a contour, each way
 _BANDWIDTH = 0.12  # of the kernel, in parts of a setting's range
 _MOST_SLICES = 12
+_LONGEST_LABEL = 16  # letters
 _MOST_LEVELS = 20  # of a setting that is no number
 _FEW = 4  # a number with so few values is shown by place, too
 
@@ -74,7 +75,7 @@ def slices(study: Study) -> Chart:
             Points("trial", BLUE, x, y, labels, size=4.0),
             Points("best", VERMILLION, x[best : best + 1], y[best : best + 1], labels[best : best + 1], size=9.0),
         )
-        panels.append(Panel(scale.axis, ACCURACY if place % 2 == 0 else Axis(""), marks))
+        panels.append(Panel(scale.axis, Axis("Accuracy (%)" if place % 2 == 0 else ""), marks))
     caption = f"{_words(epoch, table)}, against each setting; the best of them is marked."
     return Chart("slices", "Slices", caption, tuple(panels), columns=min(2, len(panels)), height=1.7, legend=False)
 
@@ -114,7 +115,8 @@ def parallel(study: Study) -> Chart:
     dimensions = tuple(_dimension(scale, order) for scale in scales[:_MOST_SLICES])
     panel = ParallelPanel(dimensions, 100.0 * table["value"].to_numpy()[order], "Accuracy (%)")
     caption = f"Settings of each trial. Colour: {_words(epoch, table).lower()}; the lowest place: not active."
-    return Chart("parallel", "Parallel coordinates", caption, (panel,), legend=False)
+    height = max(2.4, 0.38 * len(dimensions) + 0.8)
+    return Chart("parallel", "Parallel coordinates", caption, (panel,), legend=False, height=height)
 
 
 def _table(study: Study) -> tuple[int, pd.DataFrame, list[Scale]]:
@@ -149,8 +151,13 @@ def _scale(name: str, column: pd.Series[Any], dimension: Any) -> Scale:
         texts = column.map(str, na_action="ignore")
         levels = sorted(texts.dropna().unique())[:_MOST_LEVELS]
     places = texts.map({level: place for place, level in enumerate(levels)}).astype("float64")
-    ticks = tuple((float(place), level) for place, level in enumerate(levels))
+    ticks = tuple((float(place), _shortened(level)) for place, level in enumerate(levels))
     return Scale(name, np.asarray(places, dtype=np.float64), log=False, ticks=ticks)
+
+
+def _shortened(level: str) -> str:
+    """A level as the label of a tick: a long one leaves no room for the axes."""
+    return level if len(level) <= _LONGEST_LABEL else f"{level[: _LONGEST_LABEL - 1]}…"
 
 
 def _spread(scale: Scale) -> Numbers:

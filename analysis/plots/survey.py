@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.copies import quoted
 from analysis.errors import AnalysisError
 from analysis.gate import Survey, exit_table, gate_groups, read_survey, skipping_table, surveys
 from analysis.plots.chart import (
@@ -46,7 +47,7 @@ def survey_of(study: Study) -> Survey:
     if not found and study.spec.runs:
         raise NothingToShow("no gate was surveyed: the study was imported, without checkpoints")
     if not found:
-        raise NothingToShow(f"no gate was surveyed: `tune-gate gate {study.path}` does it")
+        raise NothingToShow(f"no gate was surveyed: `tune-gate gate {quoted(study.path)}` does it")
     try:
         best = best_trial(study)
     except AnalysisError:

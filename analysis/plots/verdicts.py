@@ -81,6 +81,8 @@ def confirmation_of(study: Study) -> Study:
     measured = next((each for each in found if confirmation_runs(each)["test_acc"].notna().any()), None)
     if measured is None and found:
         raise NothingToShow("the confirmation has not measured anything yet: the test split is opened at its end")
+    if measured is None and study.spec.runs:
+        raise NothingToShow("no configuration was confirmed, and of an imported study none can be")
     if measured is None:
         raise NothingToShow(f"no configuration was confirmed: `tune-gate confirm {quoted(study.path)}` does it")
     return measured

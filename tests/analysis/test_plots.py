@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ import pytest
 from analysis import FIGURES, NothingToShow, Study, UnknownName, chart, figure, paper_figure, write_figures
 from analysis.gate import survey_path
 from analysis.main_effects import effects
-from analysis.plots import course
-from analysis.plots.chart import Bars, Heat, Lines, Panel, ParallelPanel, Points
+from analysis.plots import course, in_matplotlib, in_plotly
+from analysis.plots.chart import Axis, Bars, Chart, Heat, Lines, Panel, ParallelPanel, Points
 from analysis.plots.in_matplotlib import save
 from tests.analysis.studies import noisy_curves, random_settings, write_curves, write_survey
 
@@ -173,3 +175,54 @@ def test_figures_are_written_and_those_left_out_are_told(study: Study, tmp_path:
         write_figures(study, tmp_path, "png", ["curve"])
     with pytest.raises(UnknownName, match="figure format"):
         write_figures(study, tmp_path, "gif")
+
+
+def test_a_point_without_neighbours_is_drawn_although_it_makes_no_line() -> None:
+    gap = np.array([math.nan])
+    mark = Lines("curves", "black", np.concatenate(([1.0, 2.0], gap, [1.0], gap)), np.ones(5))
+    assert mark.alone.tolist() == [False, False, False, True, False]
+    chart_ = Chart("one", "One", "", (Panel(Axis("x"), Axis("y"), (mark,)),))
+    (trace,) = in_plotly.draw(chart_).data
+    assert trace.mode == "lines+markers"
+    assert trace.marker.size.tolist() == [0.0, 0.0, 0.0, 5.0, 0.0]
+    assert [line.get_marker() for line in in_matplotlib.draw(chart_).axes[0].get_lines()] == ["None", "."]
+
+
+@pytest.mark.parametrize("ends", [(0.02, 0.4), (0.5, 0.7), (1e-5, 1.0), (0.0011, 0.0019)])
+def test_a_logarithmic_axis_has_few_labels_in_plain_digits(ends: tuple[float, float]) -> None:
+    points = Points("p", "black", np.array(ends), np.zeros(2))
+    chart_ = Chart("log", "Log", "", (Panel(Axis("rate", log=True), Axis("y"), (points,)),), legend=False)
+    figure_ = in_matplotlib.draw(chart_, width=1.6)
+    figure_.canvas.draw()
+    axis = figure_.axes[0].xaxis
+    boxes = [label.get_window_extent() for label in axis.get_ticklabels(which="both") if label.get_text()]
+    assert 1 <= len(boxes) <= 4
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_parallel_axes_have_no_labels_that_overlap(search: Study) -> None:
+    figure_ = paper_figure(search, "parallel")
+    figure_.canvas.draw()
+    rows: dict[float, list[Any]] = {}
+    for text in figure_.axes[0].texts:
+        rows.setdefault(text.get_position()[1], []).append(text.get_window_extent())
+    assert len(rows) == 3
+    for boxes in rows.values():
+        ordered = sorted(boxes, key=lambda box: box.x0)
+        assert len(ordered) >= 2
+        assert all(left.x1 <= right.x0 for left, right in pairwise(ordered))
+
+
+def test_signs_that_no_font_has_and_long_levels_are_drawn_without_a_word(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    levels = ["\u65e5\u672c\u8a9e", "\U0001f642", "a level whose name is much too long for a tick"]
+    settings = [{"kind": levels[trial % 3]} for trial in range(12)]
+    study = write_curves(tmp_path / "s", noisy_curves(12, 9, seed=1), settings, space={"kind": {"choice": levels}})
+    write_figures(study, tmp_path / "figures", "png", ["slices", "parallel"])
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert max(len(text) for _, text in panel(study, "slices").x.ticks) == 16
+
+
+def test_lines_that_colours_alone_would_tell_apart_differ_in_their_dashes(search: Study) -> None:
+    assert len({mark.dash for mark in lines(search, "exits").values()}) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +10,22 @@ from typing import Any
 
 import pytest
 
+from analysis.confirmed import LINKS_FILE, confirmations, confirmed_trials, link_confirmation
+from analysis.copies import local_copy
 from analysis.errors import StoreAway
 from analysis.events import EpochReported, TrialInherited, TrialSuggested, Warned
 from analysis.log import LOG_FILE, read_log
 from analysis.objects import ObjectStore, open_store
 from analysis.segments import list_segments, read_segments
 from analysis.study import open_study
+from analysis.tables import best_table
 from tests.tune_gate.s3_server import credentials, s3_server
 from tests.tune_gate.stores import NEVER, another_machine, make, run, wait_until
-from tests.tune_gate.test_search import Killed
-from tune_gate.api import confirm
+from tests.tune_gate.test_confirm import measure
+from tests.tune_gate.test_search import Cluster, Killed
 from tune_gate.budget import extend_study, plan_extension
 from tune_gate.cli import main
+from tune_gate.confirm import confirmation_spec
 from tune_gate.doctor import diagnose
 from tune_gate.doctor_store import check_store
 from tune_gate.errors import LogWriteError, Misuse, StudyExists
@@ -31,7 +36,7 @@ from tune_gate.progress import ProgressReader
 from tune_gate.recorder import Recorder
 from tune_gate.repair import repair_study
 from tune_gate.spec import study_spec
-from tune_gate.storage import check_out, folder_for_new, name_of, publish_new
+from tune_gate.storage import beside, check_out, folder_for_new, name_of, publish_new, push_results, refuse_url
 from tune_gate.store_lock import LOCK_KEY
 from tune_gate.study_dir import create_study
 from tune_gate.verify import verify_study
@@ -294,7 +299,55 @@ def test_a_fork_of_a_study_in_a_store_inherits_from_it_there(url: str, tmp_path:
 
 def test_what_only_a_folder_can_hold_is_refused(url: str) -> None:
     with pytest.raises(Misuse, match="lies in a folder of this machine, not in an object store"):
-        confirm(url)
+        refuse_url(url, "an imported study")
+
+
+def test_a_search_in_a_store_is_analysed_there(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command that reads a study takes its URL, and names files by it."""
+    run(make(url), workers=2)
+    another_machine(tmp_path)
+    for arguments in (
+        ["why", url, "1"], ["ledger", url], ["safety", url], ["effects", url], ["noise", url],
+        ["export", url, "--format", "latex"], ["compare", url, url],
+    ):  # fmt: skip
+        command_line(arguments, 0)
+        assert str(tmp_path) not in capsys.readouterr().out.replace(url, "")
+    command_line(["report", url], 0)
+    assert capsys.readouterr().out == f"wrote {url}/exports/report.html\n"
+    command_line(["figures", url, "--only", "history", "--only", "confirmation"], 0)
+    said = capsys.readouterr().out
+    assert f"wrote {url}/exports/figures/history.pdf\n" in said
+    assert f"`tune-gate confirm {url}` does it" in said
+    keys = {entry.key for entry in open_store(url).objects("exports")}
+    assert {"exports/report.html", "exports/figures/history.pdf"} <= keys
+
+
+def test_a_confirmation_of_a_search_in_a_store_lies_beside_it_and_is_found_from_it(url: str, tmp_path: Path) -> None:
+    run(make(url))
+    another_machine(tmp_path)
+    spec = confirmation_spec(local_copy(url), top=1, seeds=1)
+    assert spec.confirm is not None
+    assert spec.confirm.source == url
+    folder = folder_for_new(beside(url, "-confirm"))
+    create_study(spec, folder)
+    publish_new(folder)
+    link_confirmation(local_copy(url), folder)
+    link_confirmation(local_copy(url), folder)
+    with hold(folder):
+        Cluster(spec, folder).run()
+        measure(spec, folder)
+    push_results(folder)
+    another_machine(tmp_path)
+    search = open_study(url)
+    promised = {arm.trial for arm in spec.confirm.arms if arm.trial is not None}
+    assert set(confirmed_trials(search)) == promised
+    assert [study.name for study in confirmations(search)] == [spec.name]
+    assert best_table(search)["test_acc"].notna().sum() == len(promised)
+    here = tmp_path / "here"
+    create_study(spec, here)
+    link_confirmation(local_copy(url), here)
+    record = json.loads(open_store(url).read(LINKS_FILE) or b"")
+    assert record == {"confirmations": [f"{url}-confirm", str(here)]}
 
 
 def test_the_doctor_tries_a_store(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
