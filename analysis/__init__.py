@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from analysis.log import read_log
     from analysis.main_effects import Effects, effects
     from analysis.names import UnknownName
+    from analysis.pareto import OPERATING_POINT_COLUMNS, front_lines, operating_points
     from analysis.plots.chart import NothingToShow
     from analysis.plots.registry import FIGURES, chart, figure, paper_figure, write_figures
     from analysis.rankings import RankCorrelation, rank_correlation
@@ -51,6 +52,7 @@ __all__ = [
     "FIGURES",
     "IMPORTERS",
     "LEDGER_PURPOSES",
+    "OPERATING_POINT_COLUMNS",
     "AnalysisError",
     "Comparison",
     "ConfirmedTrial",
@@ -86,6 +88,7 @@ __all__ = [
     "effects",
     "export_table",
     "figure",
+    "front_lines",
     "import_study",
     "importances",
     "ledger",
@@ -93,6 +96,7 @@ __all__ = [
     "mean_interval",
     "noise",
     "open_study",
+    "operating_points",
     "optimism",
     "paper_figure",
     "rank_correlation",
@@ -132,6 +136,7 @@ _MODULES = {
     "log": ("read_log",),
     "main_effects": ("Effects", "effects"),
     "names": ("UnknownName",),
+    "pareto": ("OPERATING_POINT_COLUMNS", "front_lines", "operating_points"),
     "plots.chart": ("NothingToShow",),
     "plots.registry": ("FIGURES", "chart", "figure", "paper_figure", "write_figures"),
     "rankings": ("RankCorrelation", "rank_correlation"),

@@ -224,6 +224,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "safety": Section("Was early stopping safe?", safety),
         "ledger": Section("Where the time went", costs),
         "confirmation": Section("Confirmation on test", confirmed),
+        "pareto": Section("Accuracy against compute", _figure("pareto")),
         "gate": Section("Gate", _figure("gate")),
         "exits": Section("Exits", _figure("exits")),
         "gate-openness": Section("For whom the gate opens", _figure("gate-openness")),

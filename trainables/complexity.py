@@ -56,13 +56,13 @@ def count_macs(model: GatedResNet, input_shape: tuple[int, int, int]) -> Breakdo
     """Multiply-accumulates of each part for one image, forward; convolutions and linear layers only.
 
     Each layer counts once, though the classifier serves two exits. Section A8 of the gated ResNet
-    specification counts so. The model itself is left alone: a copy without numbers is run.
+    specification counts so. The model itself is left alone: a copy is run once, on the CPU.
 
     Args:
         model: any gated or plain ResNet.
         input_shape: channels, height and width of the image.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = copy.deepcopy(model).to("cpu").eval()  # the meta device would do, but takes a second to set up
     macs: dict[int, int] = {}
 
     def record(layer: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -73,7 +73,7 @@ def count_macs(model: GatedResNet, input_shape: tuple[int, int, int]) -> Breakdo
             layer.register_forward_hook(record)
     dtype = next(shadow.parameters()).dtype
     with torch.no_grad():
-        shadow(torch.empty(1, *input_shape, device="meta", dtype=dtype))
+        shadow(torch.zeros(1, *input_shape, dtype=dtype))
     return _by_part(shadow, lambda part: sum(macs.get(id(layer), 0) for layer in part.modules()))
 
 

@@ -84,7 +84,7 @@ def branch(run: TrainingRun) -> TrainingRun:
     _take_over(optimizers, run.optimizers)
     generator = torch.Generator()
     generator.set_state(run.generator.get_state())
-    return TrainingRun(run.config, run.data, run.device, model, optimizers, generator, run.epoch)
+    return TrainingRun(run.config, run.data, run.device, model, optimizers, run.macs, generator, run.epoch)
 
 
 def cool_down_batches(run: TrainingRun, share: float) -> int:

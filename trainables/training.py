@@ -11,11 +11,13 @@ import torch
 from torch.nn import functional
 
 from trainables.augment import epoch_batches, ordered_batches
+from trainables.complexity import Breakdown, count_macs
 from trainables.config import TrialConfig
 from trainables.data import SearchData, Split, load_search_data
 from trainables.device import Device
 from trainables.resnet import GatedResNet, build_model
 from trainables.schedules import gate_rate, trunk_rate
+from trainables.skipping import compute_statistics, skipping_statistics
 from trainables.steps import (
     BatchLosses,
     LossSettings,
@@ -65,6 +67,11 @@ class EpochReport:
     gate_mean_noisy: float | None = None  # over the training images with a false label
     val_acc_shallow: float | None = None  # of the exits by themselves, where a gate mixes them
     val_acc_deep: float | None = None
+    macs: float | None = None  # multiply-accumulates of one image at inference that skips nothing
+    macs_skipping: float | None = None  # and of one that skips layers, which an early gate allows
+    val_acc_skip25: float | None = None  # where that share of the images, those with the smallest g, skips layers
+    val_acc_skip50: float | None = None
+    val_acc_skip75: float | None = None
     noisy_acc_given: float | None = None  # noisy-labelled training images, against the false label they were given
     noisy_acc_true: float | None = None  # the same images, against their true label
 
@@ -75,14 +82,15 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One pass over a split, in evaluation mode. `predicted` and `g` have one entry per image, in its order."""
+    """One pass over a split, in evaluation mode. The tensors have one entry per image, in its order, on the CPU."""
 
     accuracy: float  # of the network's answer: the mix of both exits, or the deep one without gate
     shallow_accuracy: float
     deep_accuracy: float
     loss: float
     gate_loss: float | None
-    predicted: torch.Tensor
+    predicted: torch.Tensor  # by the network's answer
+    predicted_shallow: torch.Tensor
     g: torch.Tensor | None
 
 
@@ -95,6 +103,7 @@ class TrainingRun:
     device: Device
     model: GatedResNet
     optimizers: Optimizers
+    macs: Breakdown  # of one image
     generator: torch.Generator  # order of samples and augmentation; on the CPU, so that draws are the same everywhere
     epoch: int = 0  # epochs done
     best_val_acc: float = -1.0
@@ -127,9 +136,11 @@ def _assemble(
     gate_rate(config, 0)
     data = load_search_data(config).to(device.place)
     model = make_model(config, data.train.images.shape[1], len(data.classes))
+    channels, height, width = data.train.images.shape[1:]
+    macs = count_macs(model, (channels, height, width))
     model.to(device.place)
     generator = torch.Generator().manual_seed(config.seed)
-    return TrainingRun(config, data, device, model, build_optimizers(model, config), generator)
+    return TrainingRun(config, data, device, model, build_optimizers(model, config), macs, generator)
 
 
 def train(run: TrainingRun) -> Iterator[EpochReport]:
@@ -164,6 +175,7 @@ def train(run: TrainingRun) -> Iterator[EpochReport]:
             val_gate_loss=validation.gate_loss,
             train_gate_loss=train_gate_loss,
             **_gate_statistics(validation, run.data.val),
+            **_skipping(run, validation),
             **_memorisation(run),
         )
         if diverged:
@@ -215,19 +227,21 @@ def evaluate(model: GatedResNet, split: Split, data: SearchData, device: Device)
             exits = model(images)
         answers = torch.stack([exits.logits.argmax(1), exits.shallow.argmax(1), exits.deep.argmax(1)])
         right.append((answers == labels).sum(1))
-        predicted.append(answers[0])
+        predicted.append(answers[:2])
         losses.append(functional.cross_entropy(exits.logits.float(), labels, reduction="sum"))
         if exits.g is not None and exits.gate_logits is not None:
             opened.append(exits.g.float())
             gate_losses.append(functional.cross_entropy(exits.gate_logits.float(), labels, reduction="sum"))
     accuracy, shallow, deep = (torch.stack(right).sum(0).double() / len(split)).tolist()
+    by_mix, by_shallow = torch.cat(predicted, dim=1).cpu()
     return Evaluation(
         accuracy=accuracy,
         shallow_accuracy=shallow,
         deep_accuracy=deep,
         loss=torch.stack(losses).sum().item() / len(split),
         gate_loss=torch.stack(gate_losses).sum().item() / len(split) if gate_losses else None,
-        predicted=torch.cat(predicted).cpu(),
+        predicted=by_mix,
+        predicted_shallow=by_shallow,
         g=torch.cat(opened).cpu() if opened else None,
     )
 
@@ -252,6 +266,16 @@ def _gate_statistics(validation: Evaluation, split: Split) -> dict[str, float]:
         "val_acc_shallow": validation.shallow_accuracy,
         "val_acc_deep": validation.deep_accuracy,
     }
+
+
+def _skipping(run: TrainingRun, validation: Evaluation) -> dict[str, float]:
+    """What an image costs at inference, and the accuracy where the easy ones cost less."""
+    costs = compute_statistics(run.macs, run.model.gate_input)
+    if validation.g is None or "macs_skipping" not in costs:
+        return costs
+    labels = run.data.val.labels.cpu()
+    mixed, shallow = validation.predicted == labels, validation.predicted_shallow == labels
+    return {**costs, **skipping_statistics(validation.g, mixed, shallow)}
 
 
 def _memorisation(run: TrainingRun) -> dict[str, float]:

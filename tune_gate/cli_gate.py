@@ -1,4 +1,4 @@
-"""`tune-gate gate`: what a trained gate does, image by image, from a checkpoint that a study kept."""
+"""`tune-gate gate` and `pareto`: what a trained gate does, image by image, and what accuracy costs at inference."""
 
 from __future__ import annotations
 
@@ -43,9 +43,27 @@ def gate(
         _say(f"wrote {shown(file)}")
 
 
+def pareto(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print every point as JSON, on the front or not.")] = False,  # noqa: FBT002
+) -> None:
+    """Say which models, and which shares of images that skip layers, none beats in both accuracy and compute."""
+    from analysis.export import to_json  # noqa: PLC0415  pandas is slow to import
+    from analysis.pareto import front_lines, operating_points  # noqa: PLC0415
+    from analysis.study import open_study  # noqa: PLC0415
+
+    study = open_study(directory)
+    if as_json:
+        _say(to_json(operating_points(study)).rstrip())
+        return
+    for line in front_lines(study):
+        _say(line)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command()(gate)
+    """Add the commands to the command line."""
+    for command in (gate, pareto):
+        app.command()(command)
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from analysis.errors import AnalysisError
 from analysis.files import write_atomic
 from analysis.names import unknown_name
-from analysis.plots import course, influence, settings, survey, verdicts
+from analysis.plots import compute, course, influence, settings, survey, verdicts
 from analysis.plots.chart import Chart, NothingToShow
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ FIGURES: Mapping[str, Callable[[Study], Chart]] = MappingProxyType(
         "safety": verdicts.safety,
         "ledger": verdicts.spent,
         "confirmation": verdicts.confirmed,
+        "pareto": compute.pareto,
         "gate": course.gate,
         "exits": course.exits,
         "gate-openness": survey.openness,

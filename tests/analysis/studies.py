@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ def write_curves(
     rungs: Sequence[int] = (),
     rates: Sequence[Sequence[float]] = (),
     space: Mapping[str, Any] = SPACE,
+    more: Sequence[Mapping[str, float]] = (),
 ) -> Study:
     """A study with these validation accuracies by trial and epoch, one after the other; NaN: it diverged there.
 
-    With `rungs` it is judged there as ASHA does (reduction factor 3).
+    With `rungs` it is judged there as ASHA does (reduction factor 3). `more` are metrics that a trial's epochs share.
     """
     epochs = max(map(len, curves))
     events: list[Event] = [SessionStarted(0.0, 1, "host", 1)]
@@ -60,7 +62,9 @@ def write_curves(
                 entry, action = None, "diverge"
             elif entry is not None and entry.rank > entry.survivors:
                 action = "stop"
-            events.append(_report(now, trial, epoch, value, rate, action, entry))  # type: ignore[arg-type]
+            report = _report(now, trial, epoch, value, rate, action, entry)  # type: ignore[arg-type]
+            own = more[trial - 1] if more else {}
+            events.append(replace(report, metrics={**report.metrics, **own}))
             if action != "continue":
                 break
     events.append(SessionEnded(now, 1, "finished"))

@@ -26,7 +26,8 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("plots") / "s"
     settings = random_settings(60, seed=2)
     settings[::2] = [{**point, "lr": 0.1} for point in settings[::2]]  # some differ in one setting alone
-    study = write_curves(folder, noisy_curves(60, 27, seed=1), settings, rungs=(3, 9))
+    costs = [{"macs": macs} for macs in np.linspace(1e6, 2e6, 60)]
+    study = write_curves(folder, noisy_curves(60, 27, seed=1), settings, rungs=(3, 9), more=costs)
     write_survey(survey_path(study, 1))
     return study
 
