@@ -15,6 +15,7 @@ from analysis.costs import ledger
 from analysis.errors import AnalysisError
 from analysis.report_lines import METRIC_PREFIX
 from analysis.rungs import full_epochs
+from analysis.scores import DATA_SETTINGS
 from analysis.tables import LOST_STATES, best_table
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 #: Settings that tell no configurations apart.
 _NOT_COMPARED = frozenset({"seed", "epochs", "data_dir"})
-
-#: Settings on which accuracies can be compared only where they are equal.
-_DATA = ("data", "split", "split_seed", "val_fraction", "label_noise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,7 @@ def _warnings(named: Mapping[str, Study]) -> tuple[str, ...]:
         values = {name: config[key] for name, config in fixed.items() if key in config}
         if len({json.dumps(value, sort_keys=True, default=str) for value in values.values()}) > 1:
             said = ", ".join(f"{value!r} in {name}" for name, value in values.items())
-            why = "accuracies cannot be compared" if key in _DATA else "a difference may come from it"
+            why = "accuracies cannot be compared" if key in DATA_SETTINGS else "a difference may come from it"
             lines.append(f"{key} differs ({said}): {why}")
     for name, config in fixed.items():
         unknown = [key for key in keys if key not in config]

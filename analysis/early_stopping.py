@@ -14,6 +14,7 @@ from analysis.errors import AnalysisError
 from analysis.rankings import rank_correlation
 from analysis.rungs import FLOOR, full_epochs, milestones, standing
 from analysis.statistics import wilson_interval
+from analysis.wording import counted
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -89,7 +90,8 @@ class Safety:
         """The answer in words, a line for each rung."""
         kind = "rung" if self.own_rungs else "epoch"
         smoothed = f", values averaged over {self.smooth} epochs" if self.smooth > 1 else ""
-        lines = [f"{self.study}: {self.finished} trials finished, of {self.full_epochs} epochs{smoothed}"]
+        finished, full = counted(self.finished, "trial"), counted(self.full_epochs, "epoch")
+        lines = [f"{self.study}: {finished} finished, of {full}{smoothed}"]
         lines += [f"  {kind} {_rung_words(rung)}" for rung in self.rungs]
         return [*lines, self.advice]
 
@@ -118,7 +120,7 @@ def early_stopping_safety(
         )
     trials = tuple(trials)
     curves = _Curves(study, smooth, winners, trials)
-    full, own = full_epochs(study), milestones(study)
+    full, own = _full_epochs(study, trials), milestones(study)
     supposed = tuple(sorted({max(1, math.ceil(full * fraction)) for fraction in FRACTIONS}))
     wanted = tuple(sorted(set(epochs))) or own or tuple(epoch for epoch in supposed if epoch < full)
     rungs = tuple(curves.rung(epoch) for epoch in wanted)
@@ -129,6 +131,13 @@ def early_stopping_safety(
         study.name, finished, full, study.spec.reduction_factor, smooth,
         bool(own) and wanted == own, rungs, settles, first_drop, advice,
     )  # fmt: skip
+
+
+def _full_epochs(study: Study, trials: tuple[int, ...]) -> int:
+    """Of the study; of chosen trials, which in an imported study may all be shorter, the longest that completed."""
+    table = study.trials
+    chosen = table.loc[table["trial"].isin(trials) & (table["state"] == "completed"), "epochs"]
+    return int(chosen.max()) if len(chosen) else full_epochs(study)
 
 
 class _Curves:
@@ -213,7 +222,8 @@ def _advice(
 ) -> str:
     if finished < FEWEST:
         return (
-            f"advice: {finished} finished trials are too few to judge by; {FEWEST} or more are wanted, for example "
+            f"advice: {counted(finished, 'finished trial')} {'is' if finished == 1 else 'are'} too few to judge by; "
+            f"{FEWEST} or more are wanted, for example "
             "from `tune-gate launch --set scheduler.kind=full`"
         )
     drop = f", which comes after the learning rate drops (epoch {first_drop})" if first_drop else ""
@@ -244,7 +254,7 @@ def _advice(
 
 def _rung_words(rung: RungSafety) -> str:
     if math.isnan(rung.spearman):
-        rho = f"no rank correlation ({rung.n} finished trials)"
+        rho = f"no rank correlation ({counted(rung.n, 'finished trial')})"
     else:
         rho = (
             f"rank correlation with the end {rung.spearman:+.2f} "

@@ -24,7 +24,9 @@ from analysis.plots.registry import chart
 from analysis.plots.survey import picture_png, survey_of
 from analysis.plots.verdicts import confirmation_of
 from analysis.rungs import full_epochs, milestones
+from analysis.scores import mixed_data, mixing_note
 from analysis.tables import best_table
+from analysis.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +85,16 @@ def summary(study: Study) -> Iterator[Block]:
     )
     space = f"{len(study.spec.space)} settings ({', '.join(study.spec.space)})"
     yield Words(
-        f"{len(trials)} trials of up to {full_epochs(study)} epochs over {space}, {judged}: {states or 'none yet'}."
+        f"{counted(len(trials), 'trial')} of up to {counted(full_epochs(study), 'epoch')} over {space}, {judged}: "
+        f"{states or 'none yet'}."
     )
     yield Words(_winner(study))
+    mixed = mixed_data(study)
+    if mixed:
+        yield Words(mixing_note(mixed))
     folded = ledger(study)
     yield Words(f"{folded.allocated:.3g} {folded.unit} were allocated. {_sentence(folded.lines()[-1])}")
-    yield Words(_sentence(early_stopping_safety(study).advice.removeprefix("advice: ")))
+    yield Words(f"Early stopping: {early_stopping_safety(study).advice.removeprefix('advice: ')}.")
     warnings = [event.message for _, event in study.columns.others if isinstance(event, Warned)]
     if warnings:
         more = f" (and {len(warnings) - _MOST_WARNINGS} more)" if len(warnings) > _MOST_WARNINGS else ""
@@ -135,9 +141,14 @@ def influence(study: Study) -> Iterator[Block]:
 
 def safety(study: Study) -> Iterator[Block]:
     """What each rung knew of the end."""
-    yield from _figure("safety")(study)
     found = early_stopping_safety(study)
+    try:
+        yield chart(study, "safety")
+    except NothingToShow as why:
+        yield Words(_sentence(str(why)))
     yield Words(_sentence(found.advice.removeprefix("advice: ")))
+    if not found.finished:
+        return
     names = [
         "epoch",
         "n",
@@ -198,8 +209,9 @@ def origin(study: Study) -> Iterator[Block]:
     versions = ", ".join(f"{name} {version}" for name, version in study.spec.versions.items())
     hosts = sorted({event.host for event in sessions})
     yield Words(
-        f"Study {study.name}, made {study.spec.created}, seed {study.spec.seed}; {len(sessions)} sessions on "
-        f"{', '.join(hosts) or 'no host'}. Versions: {versions or 'not recorded'}."
+        f"Study {study.name}, made {study.spec.created}, seed {study.spec.seed}; "
+        f"{counted(len(sessions), 'session')} on {', '.join(hosts) or 'no host'}. "
+        f"Versions: {versions or 'not recorded'}."
     )
 
 
@@ -248,12 +260,13 @@ def _winner(study: Study) -> str:
     )
     if first["val_acc_low"] != first["val_acc_low"]:  # NaN: the number of images is not recorded
         return words + "."
-    near = int((good["val_acc"] >= first["val_acc_low"]).sum()) - 1
+    near = int(good["tied"].fillna(False).sum()) - 1  # noqa: FBT003  the winner is tied with itself
     interval = f" (95 % interval {100 * first['val_acc_low']:.2f} to {100 * first['val_acc_high']:.2f})"
     if not near:
-        return f"{words}{interval}; no other trial lies within that interval."
-    others = "1 other trial lies" if near == 1 else f"{near} other trials lie"
-    return f"{words}{interval}; {others} within that interval, so it need not be the best."
+        return f"{words}{interval}; the images tell it from every other trial."
+    return (
+        f"{words}{interval}; the images cannot tell {counted(near, 'other trial')} from it, so it need not be the best."
+    )
 
 
 def _sentence(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,7 +81,8 @@ def selected_trials(study: Study, where: Iterable[str] = (), states: Iterable[st
         else:
             raise unknown_name("setting", name, [*trials.columns, *study.spec.config])
     if trials.empty and conditions:
-        raise AnalysisError(f"no trial that ended in full is left by: {', '.join(conditions)}")
+        kind = "trial" if states is None else "trial that ended in full"
+        raise AnalysisError(f"no {kind} is left by: {', '.join(conditions)}")
     return trials
 
 
@@ -109,6 +110,25 @@ def shown_settings(settings: Mapping[str, Any]) -> str:
     """Settings in one line: lr=0.1, gate=none."""
     shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in settings.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+
+#: Settings on which accuracies can be compared only where they are equal.
+DATA_SETTINGS = ("data", "split", "split_seed", "val_fraction", "label_noise")
+
+
+def mixed_data(study: Study) -> list[str]:
+    """Those of `DATA_SETTINGS` that differ among the study's trials that reported."""
+    trials = study.trials
+    searched = [name for name in DATA_SETTINGS if name in study.spec.space]
+    return varied(trials[trials["best_epoch"].notna()], searched)
+
+
+def mixing_note(settings: Sequence[str]) -> str:
+    """What to say of a ranking in which these settings, of `DATA_SETTINGS`, differ."""
+    return (
+        f"These trials differ in {', '.join(settings)}: accuracies on different images cannot be compared. Rank them "
+        f"apart, with `tune-gate export DIR --by {settings[0]}` or `--where {settings[0]}=VALUE`."
+    )
 
 
 @dataclass(frozen=True, slots=True)

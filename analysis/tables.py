@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from analysis.confirmed import confirmed_trials
 from analysis.errors import AnalysisError
 from analysis.names import unknown_name
 from analysis.report_lines import METRIC_PREFIX
-from analysis.scores import level_key
+from analysis.scores import level_key, selected_trials
 from analysis.statistics import two_proportion_p
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ LOST_STATES = frozenset({"diverged", "failed"})
 _TIE_P = 0.05
 
 
-def best_table(study: Study, top: int | None = None, by: str | None = None, late: int = LATE_EPOCHS) -> pd.DataFrame:
+def best_table(
+    study: Study,
+    top: int | None = None,
+    by: str | None = None,
+    late: int = LATE_EPOCHS,
+    where: Iterable[str] = (),
+) -> pd.DataFrame:
     """The trials that reported, best first; the `top` first ones where `top` is given.
 
     Ranked by validation accuracy at the best epoch, ties by the earlier best epoch and then by the number;
@@ -69,10 +75,11 @@ def best_table(study: Study, top: int | None = None, by: str | None = None, late
         by: a searched setting; then every value of it has its own ranks, winner and ties, the group with the best
             winner first.
         late: of so many last epochs `late_val_acc` is the mean.
+        where: only trials that meet these conditions NAME=VALUE, see `analysis.scores.selected_trials`.
 
     Raises:
-        UnknownName: `by` is no searched setting.
-        AnalysisError: `top` or `late` is less than 1; and as `analysis.log.read_log`.
+        UnknownName: `by` is no searched setting, or `where` names none.
+        AnalysisError: `top` or `late` is less than 1, or no trial is left by `where`; and as `analysis.log.read_log`.
     """
     if by is not None and by not in study.spec.space:
         raise unknown_name("setting", by, study.spec.space)
@@ -81,6 +88,9 @@ def best_table(study: Study, top: int | None = None, by: str | None = None, late
     if late < 1:
         raise AnalysisError(f"the mean of at least 1 last epoch is wanted, not of {late}")
     trials = study.trials
+    conditions = tuple(where)
+    if conditions:
+        trials = trials[trials["trial"].isin(selected_trials(study, conditions, states=None).index)]
     ranked = (
         trials[trials["best_epoch"].notna()]
         .assign(_last=lambda frame: frame["state"].isin(LOST_STATES))
@@ -95,6 +105,19 @@ def best_table(study: Study, top: int | None = None, by: str | None = None, late
     if top is not None:
         ranked = ranked[ranked["_rank"] <= top]
     return _table(study, ranked.reset_index(drop=True), late)
+
+
+def chosen_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The columns of those names, in that order, each with the ends of its interval where it has one.
+
+    Raises:
+        UnknownName: there is no such column.
+    """
+    for name in names:
+        if name not in table:
+            raise unknown_name("column", name, [str(column) for column in table])
+    wanted = [column for name in names for column in (name, f"{name}_low", f"{name}_high") if column in table]
+    return table[list(dict.fromkeys(wanted))]
 
 
 def _table(study: Study, ranked: pd.DataFrame, late: int) -> pd.DataFrame:

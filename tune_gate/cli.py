@@ -174,7 +174,7 @@ def spaces(name: Annotated[str | None, typer.Argument(help="Show one space in fu
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917  one parameter per option
     directory: StudyDir,
     fmt: Annotated[
         str, typer.Option("--format", "-f", help="csv, json, yaml, markdown, latex, html or parquet; optuna.")
@@ -182,6 +182,13 @@ def export(
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best K trials.")] = None,
     by: Annotated[str | None, typer.Option("--by", metavar="SETTING", help="Rank each value of it apart.")] = None,
     late: Annotated[int, typer.Option("--late", min=1, help="Last epochs of which late_val_acc is the mean.")] = 10,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="NAME=VALUE", help="Only trials with this setting; * and ? are wildcards."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", metavar="NAME,NAME", help="Only these, with their intervals.")
+    ] = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="A file, not standard output; with optuna, a journal or URL.")
     ] = None,
@@ -192,8 +199,9 @@ def export(
     """Write the best-config table, the configuration of one trial, or the whole study for Optuna."""
     from analysis.configs import config_yaml  # noqa: PLC0415
     from analysis.export import export_table  # noqa: PLC0415
+    from analysis.scores import mixed_data, mixing_note  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
-    from analysis.tables import best_table  # noqa: PLC0415
+    from analysis.tables import best_table, chosen_columns  # noqa: PLC0415
 
     opened, file = open_study(directory), None if output is None else Path(output)
     if fmt == "optuna":
@@ -201,7 +209,12 @@ def export(
     elif config_of is not None:
         write_output(config_yaml(opened, _trial_number(config_of)), file)
     else:
-        write_output(export_table(best_table(opened, top, by, late), fmt), file)
+        table = best_table(opened, top, by, late, where or ())
+        if columns is not None:
+            table = chosen_columns(table, columns.split(","))
+        write_output(export_table(table, fmt), file)
+        if by is None and not where and (mixed := mixed_data(opened)):
+            print(f"note: {mixing_note(mixed)}", file=sys.stderr)  # noqa: T201
 
 
 cli_plan.register(app)

@@ -29,6 +29,7 @@ from analysis.plots.chart import (
     joined,
 )
 from analysis.tables import best_trial
+from analysis.wording import counted
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -57,7 +58,7 @@ def history(study: Study) -> Chart:
             labels = tuple(f"trial {trial}" for trial in ordered["trial"][of_state])
             marks.append(Points(state, colour, place[of_state], values[of_state], labels, symbol=_symbol(state)))
     marks.append(Lines("best so far", BLACK, place, best, steps=True))
-    caption = f"Best validation accuracy of each of {len(ordered)} trials in the order of their last report."
+    caption = f"Best validation accuracy of each of {counted(len(ordered), 'trial')} in the order of their last report."
     return Chart(
         "history", "Best so far", caption, (Panel(Axis("Trials, by their last report"), ACCURACY, tuple(marks)),)
     )
@@ -87,7 +88,7 @@ def curves(study: Study) -> Chart:
         best = 0
     if best in by_trial:
         marks.append(Lines(f"best: trial {best}", BLACK, *by_trial[best], width=2.0))
-    caption = f"Validation accuracy by epoch of {len(by_trial)} trials, by where they ended."
+    caption = f"Validation accuracy by epoch of {counted(len(by_trial), 'trial')}, by where they ended."
     return Chart("curves", "Learning curves", caption, (Panel(Axis("Epoch"), ACCURACY, tuple(marks)),))
 
 

@@ -12,6 +12,7 @@ from analysis.copies import quoted
 from analysis.costs import ledger
 from analysis.early_stopping import early_stopping_safety
 from analysis.plots.chart import BLUE, GREY, ORANGE, VERMILLION, Axis, Bars, Chart, Lines, NothingToShow, Panel, Points
+from analysis.wording import counted
 
 if TYPE_CHECKING:
     from analysis.study import Study
@@ -22,7 +23,7 @@ def safety(study: Study) -> Chart:
     found = early_stopping_safety(study)
     rungs = [rung for rung in found.rungs if not np.isnan(rung.spearman)]
     if not rungs:
-        raise NothingToShow(f"{found.finished} trials finished: too few for a rank correlation")
+        raise NothingToShow(f"{counted(found.finished, 'trial')} finished: too few for a rank correlation")
     x = np.array([rung.epoch for rung in rungs], dtype=np.float64)
     rho, low, high = (
         np.array([getattr(rung, name) for rung in rungs]) for name in ("spearman", "spearman_low", "spearman_high")

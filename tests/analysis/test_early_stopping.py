@@ -68,6 +68,14 @@ def test_trials_on_different_data_are_not_judged_together_unnoticed(tmp_path: Pa
     assert "mix data sets" not in early_stopping_safety(study, trials=range(1, 20, 2)).advice
 
 
+def test_chosen_trials_are_as_long_as_the_longest_of_them(tmp_path: Path) -> None:
+    """An imported study holds runs of several lengths."""
+    curves = [[0.1 * trial] * (6 if trial < 3 else 12) for trial in range(1, 6)]
+    study = write_curves(tmp_path / "s", curves)
+    assert early_stopping_safety(study).full_epochs == 12
+    assert early_stopping_safety(study, trials=[1, 2]).full_epochs == 6
+
+
 def test_few_trials_give_no_advice(study: Study) -> None:
     safety = early_stopping_safety(study)
     assert safety.own_rungs

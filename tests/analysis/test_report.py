@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import Study, UnknownName, open_study, report_html, write_report
+from analysis import Study, UnknownName, best_table, open_study, report_html, write_report
 from analysis.gate import survey_path
 from analysis.report_sections import SECTIONS
 from tests.analysis.studies import noisy_curves, random_settings, write_curves, write_survey
@@ -94,9 +94,17 @@ def test_the_summary_says_what_was_found(search: Study) -> None:
     text = report_html(search, ["summary"])
     best = search.trials.sort_values("val_acc").iloc[-1]
     assert f"trial {best['trial']} with {100 * best['val_acc']:.2f} % validation accuracy" in text
-    assert "so it need not be the best" in text
+    tied = int(best_table(search)["tied"].sum()) - 1
+    assert f"the images cannot tell {tied} other trials from it, so it need not be the best" in text
     assert "40 trials of up to 27 epochs over 3 settings (lr, gate, kappa), judged at epochs 3, 9" in text
     assert "GPU-hours were allocated. Early stopping spared" in text
+
+
+def test_the_rungs_are_told_where_too_few_finished_for_a_figure(study: Study) -> None:
+    text = report_html(study, ["summary", "safety"])
+    assert "Early stopping: 2 finished trials are too few to judge by" in text
+    assert "2 trials finished: too few for a rank correlation." in text
+    assert '<td class="number">3</td>' in text  # the rung's row
 
 
 def test_effects_of_matched_pairs_are_in_it(tmp_path: Path) -> None:

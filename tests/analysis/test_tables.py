@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import BEST_TABLE_COLUMNS, AnalysisError, UnknownName, best_table, best_trial, open_study
+from analysis import BEST_TABLE_COLUMNS, AnalysisError, UnknownName, best_table, best_trial, open_study, report_html
 from analysis.events import EpochReported, TrialSuggested
+from analysis.scores import mixed_data
+from analysis.tables import chosen_columns
+from tests.analysis.studies import write_curves
 
 
 def test_ranks(study):
@@ -73,3 +76,29 @@ def test_without_the_number_of_images_nothing_is_tied_or_untied(write_study, enc
         EpochReported(2.0, 1, 1, 1, {"val_acc": 0.5}, "complete"),
     ]
     assert best_table(open_study(write_study(encode(log))))["tied"].isna().all()
+
+
+def test_only_trials_that_meet_the_conditions(study):
+    table = best_table(study, where=["gate=entropy", "kappa=2.0"])
+    assert table["trial"].tolist() == [1]
+    assert table["rank"].tolist() == [1]
+    with pytest.raises(AnalysisError, match="no trial is left by: gate=late"):
+        best_table(study, where=["gate=late"])
+    with pytest.raises(UnknownName, match="did you mean 'kappa'"):
+        best_table(study, where=["kapa=2"])
+
+
+def test_chosen_columns_come_with_their_intervals(study):
+    table = chosen_columns(best_table(study), ["lr", "val_acc", "trial"])
+    assert table.columns.tolist() == ["lr", "val_acc", "val_acc_low", "val_acc_high", "trial"]
+    with pytest.raises(UnknownName, match="did you mean 'hours'"):
+        chosen_columns(best_table(study), ["hour"])
+
+
+def test_a_ranking_over_several_data_sets_says_so(study, tmp_path):
+    assert mixed_data(study) == []
+    space = {"data": {"choice": ["cifar10", "cifar100"]}, "val_fraction": {"choice": [0.1]}}
+    settings = [{"data": name, "val_fraction": 0.1} for name in ("cifar10", "cifar100")]
+    mixed = write_curves(tmp_path / "mixed", [[0.9], [0.7]], settings, space=space)
+    assert mixed_data(mixed) == ["data"]
+    assert "differ in data: accuracies on different images cannot be compared" in report_html(mixed, ["summary"])
