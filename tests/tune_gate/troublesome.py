@@ -133,3 +133,25 @@ class Crawls(CurveTrainable):
     """Takes so long that a job's time may end before the search does."""
 
     epoch_seconds = 1.0
+
+
+class AsItsNode(CurveTrainable):
+    """Takes as long as its node does for an epoch, which the node's environment says; half a second elsewhere."""
+
+    epoch_seconds = float(os.environ.get("TUNE_GATE_TEST_EPOCH_SECONDS", "0.5"))
+
+    def before_epoch(self) -> None:
+        with (self._folder / "nodes").open("a") as file:
+            file.write(f"{self.epoch_seconds}\n")
+
+
+class WhereItRan(CurveTrainable):
+    """Leaves the id of its node beside its checkpoints; slow enough for each node to get its share."""
+
+    epoch_seconds = 0.2
+
+    def before_epoch(self) -> None:
+        import ray
+
+        with (self._folder / "nodes").open("a") as file:
+            file.write(f"{ray.get_runtime_context().get_node_id()}\n")
