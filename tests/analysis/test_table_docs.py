@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import BEST_TABLE_COLUMNS, Noise, Safety, Study, compare, ledger, open_study
+from analysis import BEST_TABLE_COLUMNS, OPERATING_POINT_COLUMNS, Noise, Safety, Study, compare, ledger, open_study
 from analysis.confirmation import confirmation_runs, confirmation_table, confirmed_differences
 from analysis.costs import Saved
 from analysis.early_stopping import RungSafety
@@ -39,6 +39,10 @@ def test_best_effects_noise_and_safety(told: dict[str, set[str]]) -> None:
     assert told["Effects"] >= {*EFFECT_COLUMNS, *INTERACTION_COLUMNS, *IMPORTANCE_COLUMNS}
     assert told["Noise"] >= named(Noise)
     assert told["Safety of early stopping"] >= named(RungSafety) | named(Safety)
+
+
+def test_accuracy_against_compute(told: dict[str, set[str]]) -> None:
+    assert told["Accuracy against compute"] >= OPERATING_POINT_COLUMNS.keys()
 
 
 def test_ledger_and_comparison(told: dict[str, set[str]], study: Study) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from analysis import open_study, rung_entries, why
 from analysis.rungs import standing
+from tests.analysis.studies import write_curves
 from tests.tune_gate.test_search import Cluster
 from tune_gate import cli
 from tune_gate.schedulers import SuccessiveHalving, build_scheduler
@@ -141,3 +142,15 @@ def test_compare(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     record = json.loads(capsys.readouterr().out)
     assert [row["trials_to_target"] for row in record["studies"]] == [1, 1]
     assert run(monkeypatch, "compare", folder) == 2
+
+
+def test_pareto(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_curves(tmp_path / "small", [[0.7], [0.8]], more=[{"macs": 1e6}, {"macs": 2e6}])
+    assert run(monkeypatch, "pareto", study.path) == 0
+    assert capsys.readouterr().out.count("M multiply-accumulates") == 2
+    assert run(monkeypatch, "pareto", study.path, "--json") == 0
+    assert [row["on_front"] for row in json.loads(capsys.readouterr().out)] == [True, True]
+    assert run(monkeypatch, "pareto", folder) == 2
+    assert "recorded the compute" in capsys.readouterr().err
