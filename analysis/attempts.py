@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.events import AttemptFailed, AttemptStarted, BudgetExtended, SessionEnded, SessionStarted
+from analysis.probes import probe_seconds
 from analysis.report_lines import METRIC_PREFIX
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Session:
 
 @dataclass(slots=True)
 class Attempt:
-    """A trial's hold on its processors. `held` is the sum of the four parts after it."""
+    """A trial's hold on its processors. `held` is the sum of the five parts after it."""
 
     trial: int
     attempt: int
@@ -38,6 +39,7 @@ class Attempt:
     held: float = 0.0  # seconds; so the rest
     standing: float = 0.0  # training and validation of epochs that stand
     replaced: float = 0.0  # of epochs that were trained again
+    probes: float = 0.0  # of cool-downs before a rung's judgement
     lost: float = 0.0  # after the last report of an attempt that failed or died
     overhead: float = 0.0  # what is left: start, saving, waiting
 
@@ -78,6 +80,7 @@ class _Words:
 
     standing: float
     replaced: float
+    probes: float
     first: float
     last: float
     holding: bool  # after the last report
@@ -95,9 +98,9 @@ def _attempt(attempt: Attempt, marks: _Marks, words: _Words | None, sessions: li
             end, died = session.end, not session.ended and session is not sessions[-1]
     attempt.session, attempt.begin, attempt.end = marks.session, begin, max(last, end)
     if words is not None:
-        attempt.standing, attempt.replaced = words.standing, words.replaced
+        attempt.standing, attempt.replaced, attempt.probes = words.standing, words.replaced, words.probes
     attempt.lost = attempt.end - last if died else 0.0
-    spent = attempt.standing + attempt.replaced + attempt.lost
+    spent = attempt.standing + attempt.replaced + attempt.probes + attempt.lost
     attempt.held = max(spent, attempt.end - attempt.begin)
     attempt.overhead = attempt.held - spent
     return attempt
@@ -135,16 +138,19 @@ def _reported(study: Study) -> dict[tuple[int, int], _Words]:
     if reports.empty:
         return {}
     spent = reports[name].fillna(0.0) if name in reports else pd.Series(0.0, index=reports.index)
+    probes = probe_seconds(reports)
     replaced = spent.where(reports["offset"].isin(columns.replaced["offset"]), 0.0)
     table = pd.DataFrame(
         {
             "standing": spent - replaced,
             "replaced": replaced,
-            "first": reports["time"] - spent,
+            "probes": probes,
+            "first": reports["time"] - spent - probes,
             "last": reports["time"],
             "holding": reports["action"].isin(_HOLDING),
         }
     ).groupby([reports["trial"], reports["attempt"]], sort=False)
-    rows = table.agg({"standing": "sum", "replaced": "sum", "first": "first", "last": "last", "holding": "last"})
+    sums, ends = ("standing", "replaced", "probes"), {"first": "first", "last": "last", "holding": "last"}
+    rows = table.agg({**dict.fromkeys(sums, "sum"), **ends})
     words = zip(*(rows[column].tolist() for column in rows.columns), strict=True)
     return {key: _Words(*row) for key, row in zip(rows.index.tolist(), words, strict=True)}

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from analysis.errors import AnalysisError
 from analysis.events import EpochReported, Event, TrialSuggested
 from analysis.log import LogPosition, decode_lines
+from analysis.probes import probe_seconds
 from analysis.report_lines import (
     FIELDS,
     METRIC_PREFIX,
@@ -48,7 +49,7 @@ class LogColumns:
     reports: pd.DataFrame
     #: The reports that were replaced, with the same columns, in the order of the log.
     replaced: pd.DataFrame
-    #: By trial: `epochs` and `seconds` spent on reports that were replaced.
+    #: By trial: `epochs` and `seconds` spent on reports that were replaced, their probes included.
     redone: pd.DataFrame
     #: The events that are no reports, in the order of the log, each with its offset.
     others: tuple[tuple[int, Event], ...]
@@ -191,7 +192,9 @@ def _smallest_later_epoch(reports: pd.DataFrame) -> NDArray[np.float64]:
 def _redone(replaced: pd.DataFrame) -> pd.DataFrame:
     seconds = METRIC_PREFIX + "seconds"
     spent = replaced[seconds].fillna(0.0) if seconds in replaced else pd.Series(0.0, index=replaced.index)
-    by_trial = pd.DataFrame({"epochs": 1, "seconds": spent}, index=replaced.index).groupby(replaced["trial"])
+    by_trial = pd.DataFrame({"epochs": 1, "seconds": spent + probe_seconds(replaced)}, index=replaced.index).groupby(
+        replaced["trial"]
+    )
     return by_trial.sum()
 
 

@@ -27,6 +27,7 @@ LEDGER_PURPOSES: Mapping[str, str] = MappingProxyType(
         "diverged": "epochs of trials that diverged",
         "failed": "epochs, and parts of epochs, of trials that were given up",
         "unfinished": "epochs of trials that have not ended: waiting, running or paused",
+        "probes": "cool-downs that a rung judged by, redone ones included",
         "redone": "epochs that had to be trained again, and parts of epochs lost with their worker",
         "overhead": "held by a trial, but not trained: start, saving, waiting for the driver",
         "idle": "slots of a running search that no trial held",
@@ -118,7 +119,9 @@ def _by_trial(study: Study, attempts: pd.DataFrame, factor: float) -> pd.DataFra
     records = study.columns.trials
     numbers = sorted(records)
     spent = (
-        attempts.groupby("trial")[["standing", "replaced", "lost", "overhead"]].sum().reindex(numbers, fill_value=0.0)
+        attempts.groupby("trial")[["standing", "replaced", "probes", "lost", "overhead"]]
+        .sum()
+        .reindex(numbers, fill_value=0.0)
     )
     states = pd.Series([records[number].state for number in numbers], index=spent.index, dtype="str")
     purpose = states.map(_OF_STATE).fillna("unfinished")
@@ -126,6 +129,7 @@ def _by_trial(study: Study, attempts: pd.DataFrame, factor: float) -> pd.DataFra
     failed = states == "failed"
     columns["failed"] = columns["failed"] + spent["lost"].where(failed, 0.0)
     columns["redone"] = spent["replaced"] + spent["lost"].where(~failed, 0.0)
+    columns["probes"] = spent["probes"]
     columns["overhead"] = spent["overhead"]
     hours = pd.DataFrame(columns, index=spent.index).astype("float64") * factor
     frame = pd.DataFrame({"trial": numbers, "state": states.to_numpy()}, index=spent.index)

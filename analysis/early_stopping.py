@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.events import PROBE_VALUE
 from analysis.rankings import rank_correlation
 from analysis.rungs import FLOOR, full_epochs, milestones, standing
 from analysis.statistics import wilson_interval
@@ -50,6 +51,7 @@ class RungSafety:
     lost_share: float
     lost_low: float
     lost_high: float
+    probed: bool = False  # the values here are those of probes
 
     @property
     def sees(self) -> bool:
@@ -123,7 +125,8 @@ def early_stopping_safety(
     full, own = _full_epochs(study, trials), milestones(study)
     supposed = tuple(sorted({max(1, math.ceil(full * fraction)) for fraction in FRACTIONS}))
     wanted = tuple(sorted(set(epochs))) or own or tuple(epoch for epoch in supposed if epoch < full)
-    rungs = tuple(curves.rung(epoch) for epoch in wanted)
+    knew = curves.own_rung if study.spec.probe_share else curves.rung
+    rungs = tuple(knew(epoch) for epoch in wanted)
     settles, first_drop = _settles(curves, full), _first_drop(study, trials)
     finished = len(curves.final)
     advice = _advice(study, finished, rungs, settles, first_drop, full) + _mixed(study, trials)
@@ -149,6 +152,8 @@ class _Curves:
             epochs, trials = epochs[epochs["trial"].isin(only)], trials[trials["trial"].isin(only)]
         self._smooth, self._reduction_factor = smooth, study.spec.reduction_factor
         self._curves = epochs.pivot(index="epoch", columns="trial", values="val_acc")
+        probed = epochs[epochs[PROBE_VALUE].notna()] if PROBE_VALUE in epochs else epochs.iloc[:0]
+        self._probes = probed.pivot(index="epoch", columns="trial", values=PROBE_VALUE) if len(probed) else probed
         by_number = trials.set_index("trial")
         self._diverged = by_number["epochs"][by_number["state"] == "diverged"]
         self._stopped = by_number["epochs"][by_number["state"] == "stopped"]
@@ -163,9 +168,23 @@ class _Curves:
         reached = self._curves.loc[epoch].dropna().index.difference(self._diverged.index[self._diverged <= epoch])
         return self._curves.loc[epoch - self._smooth + 1 : epoch, reached].mean()
 
+    def judged_values(self, epoch: int) -> pd.Series[float]:
+        """What a rung of the study compares at `epoch`, by trial: the values of probes where it takes any."""
+        reached = self.values(epoch)
+        if epoch not in self._probes.index:
+            return reached
+        probes = self._probes[self._probes.index == epoch].iloc[0].dropna()
+        return probes[probes.index.intersection(reached.index)]
+
     def rung(self, epoch: int) -> RungSafety:
-        """What a rung at `epoch` knew."""
-        values = self.values(epoch)
+        """What the plain values at `epoch` knew."""
+        return self._knew(epoch, self.values(epoch))
+
+    def own_rung(self, epoch: int) -> RungSafety:
+        """What a rung of the study at `epoch` knew, by a probe where it takes one."""
+        return replace(self._knew(epoch, self.judged_values(epoch)), probed=epoch in self._probes.index)
+
+    def _knew(self, epoch: int, values: pd.Series[float]) -> RungSafety:
         both = self.final.index.intersection(values.index)
         found = rank_correlation(values[both], self.final[both])
         judged = [*values.tolist(), *([FLOOR] * int((self._diverged <= epoch).sum()))]
@@ -260,6 +279,7 @@ def _rung_words(rung: RungSafety) -> str:
             f"rank correlation with the end {rung.spearman:+.2f} "
             f"[{rung.spearman_low:+.2f}, {rung.spearman_high:+.2f}], Kendall {rung.kendall:+.2f}, {rung.n} trials"
         )
+    rho += ", by their probes" if rung.probed else ""
     stopped = f"; stopped {rung.stopped} of {rung.judged}" if rung.stopped else ""
     if not rung.winners:
         return f"{rung.epoch}: {rho}{stopped}"

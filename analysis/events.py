@@ -14,6 +14,11 @@ from typing import Any, ClassVar, Literal, get_args
 #: Version of the log's format; a reader refuses every other.
 SCHEMA = 1
 
+#: Metrics that a report has beside its own where a decayed probe branched off after its epoch: the accuracy at the end
+#: of the cool-down, which is what a rung of such a study compares; and the seconds that it took.
+PROBE_VALUE = "probe_val_acc"
+PROBE_SECONDS = "probe_seconds"
+
 #: What happens to a trial after a report. `interrupt`: the search is stopping, the trial will go on later. `pause`:
 #: it goes on if it is promoted.
 Action = Literal["continue", "stop", "complete", "diverge", "interrupt", "pause"]
@@ -38,7 +43,7 @@ class RungEntry:
     """A trial's standing at a rung, at the moment of the decision."""
 
     milestone: int  # the rung's epoch
-    value: float  # the trial's metric at that epoch
+    value: float  # the trial's metric at that epoch, or that of its probe where the study takes probes
     cutoff: float  # the lowest value that goes on
     rank: int  # 1 is the best
     peers: int  # values at the rung, this one included

@@ -27,8 +27,9 @@ def judgement_lines(judgement: Judgement, metric: str) -> list[str]:
         rule = "too few values to stop anybody"
     else:
         rule = f"the best {then.survivors} went on, cutoff {then.cutoff:.4f}{_gap_words(judgement)}"
+    value = f"{judgement.value:.4f}{_probe_words(judgement)}"
     lines = [
-        f"rung {judgement.rung}: {metric} {judgement.value:.4f}, rank {then.rank} of {then.peers}; {rule}: "
+        f"rung {judgement.rung}: {metric} {value}, rank {then.rank} of {then.peers}; {rule}: "
         f"{_VERDICTS.get(judgement.action, 'went on')}{_turn_words(judgement)}",
         *_peer_lines(judgement),
     ]
@@ -71,6 +72,12 @@ def _turn_words(judgement: Judgement) -> str:
     if turn.standing.passes:
         return f", and promoted later: {place}"
     return f", and promoted later, when nothing else was left to do: {place}"
+
+
+def _probe_words(judgement: Judgement) -> str:
+    if math.isnan(judgement.plain):
+        return ""
+    return f" after a cool-down (the probe that the rung compares; {judgement.plain:.4f} without it)"
 
 
 def _gap_words(judgement: Judgement) -> str:

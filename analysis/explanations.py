@@ -11,6 +11,7 @@ from analysis.costs import ledger
 from analysis.events import AttemptFailed, TrialPromoted, TrialRetired
 from analysis.explanation_words import failure_line, judgement_lines, spent_line
 from analysis.names import unknown_name
+from analysis.report_lines import METRIC_PREFIX
 from analysis.rungs import Judge, Standing, full_epochs, judge_of, rung_entries
 from analysis.wording import counted
 
@@ -39,6 +40,7 @@ class Judgement:
     then: Standing
     now: Standing
     peers: tuple[tuple[int, float], ...]  # (trial, value) of those that came before it, best first
+    plain: float  # the metric of the epoch itself, where `value` is that of a probe; NaN otherwise
     gap_errors: float  # (value - cutoff) in standard errors of the difference; NaN where images are not recorded
     pauses: bool  # whether the rung lets the others pause, and does not stop them
     turn: Turn | None  # what became of it where it paused; None: nothing yet, or it did not pause
@@ -179,7 +181,18 @@ def _judgements(study: Study, trial: int) -> tuple[Judgement, ...]:
         for _, event in study.columns.others
         if isinstance(event, TrialPromoted | TrialRetired) and event.trial == trial
     }
-    return tuple(_judgement(entries, row, images, judge, turns) for _, row in own.iterrows())
+    plain = {} if not study.spec.probe_share else _plain_values(study, trial)
+    return tuple(
+        _judgement(entries, row, images, judge, turns, plain.get(int(row["rung"]), math.nan))
+        for _, row in own.iterrows()
+    )
+
+
+def _plain_values(study: Study, trial: int) -> dict[int, float]:
+    """The metric of each epoch of the trial as first reported: what a rung judged stands."""
+    reports = study.columns.all_reports
+    first = reports[reports["trial"] == trial].drop_duplicates("epoch")
+    return dict(zip(first["epoch"].tolist(), first[METRIC_PREFIX + study.spec.metric].tolist(), strict=True))
 
 
 def _judgement(
@@ -188,6 +201,7 @@ def _judgement(
     images: float,
     judge: Judge,
     turns: Mapping[int, TrialPromoted | TrialRetired],
+    plain: float,
 ) -> Judgement:
     rung, trial = entries[entries["rung"] == row["rung"]], int(row["trial"])
     before = rung[rung.index < row.name].sort_values("value", ascending=False, kind="stable")
@@ -204,6 +218,7 @@ def _judgement(
         then=Standing(int(row["rank"]), int(row["peers"]), int(row["survivors"]), cutoff),
         now=judge.standing(_values(rung), trial),
         peers=tuple(zip(before["trial"].tolist(), before["value"].tolist(), strict=True)),
+        plain=plain,
         gap_errors=_gap(value, cutoff, images),
         pauses=judge.pauses,
         turn=turn,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.columns import LogColumns
+from analysis.probes import probe_seconds
 from analysis.report_lines import METRIC_PREFIX
 from analysis.statistics import wilson_interval
 from analysis.trials import Trial
@@ -53,7 +54,8 @@ def epochs_frame(study: Study) -> pd.DataFrame:
         time: UTC timestamp of the report.
         then `METRICS`, and others by name: float64; NaN where not recorded or not finite. Accuracies are
             fractions, losses nats, `seconds` those of training and validation, gate_* the gate's mean and
-            quantiles.
+            quantiles; probe_val_acc, probe_val_loss, probe_epochs and probe_seconds are those of a cool-down that
+            branched off at this epoch, where the study takes probes.
 
     Raises as `analysis.log.read_log`.
     """
@@ -84,7 +86,7 @@ def trials_frame(study: Study) -> pd.DataFrame:
         last_val_acc: float64, at the last epoch.
         ended_at: Int64; the last epoch of a trial that has ended; NA otherwise, and where it never reported.
         end_reason: "completed", "stopped at rung 3", "diverged", "failed: ..."; NA where it has not ended.
-        hours: float64; hours of training and validation, redone epochs included.
+        hours: float64; hours of training, validation and probes, redone epochs included.
         cpu_hours, gpu_hours: float64; hours times the CPUs and GPUs of one trial.
         suggested: UTC timestamp.
         seed: the trial's seed, int64.
@@ -113,7 +115,8 @@ def trials_frame(study: Study) -> pd.DataFrame:
     rungs = _by_trial(columns.reports.drop_duplicates("trial", keep="last"), "rung").reindex(index)
     reasons = [_end_reason(trial, rung) for trial, rung in zip(trials, rungs, strict=True)]
     frame["end_reason"] = pd.Series(reasons, index=index, dtype="str")
-    seconds = _metric(columns.reports, "seconds").groupby(columns.reports["trial"]).sum()
+    spent = _metric(columns.reports, "seconds").fillna(0.0) + probe_seconds(columns.reports)
+    seconds = spent.groupby(columns.reports["trial"]).sum()
     redone = columns.redone["seconds"].reindex(index).fillna(0.0)
     frame["hours"] = (seconds.reindex(index).fillna(0.0) + redone) / 3600.0
     frame["cpu_hours"] = frame["hours"] * study.devices["cpus"]

@@ -44,6 +44,7 @@ class StudyHeader:
     scheduler: str  # kind of the scheduler; "full" stops nobody
     rungs: tuple[int, ...]  # epochs at which trials are compared
     reduction_factor: int  # of so many trials at a rung, one goes on
+    probe_share: float  # length of the probes that rungs judge by, as a share of the epochs so far; 0: there are none
     cpus: float  # of one trial, at the launch; see `Study.devices`
     gpus: float
     base_config: Mapping[str, Any]  # every setting of the plain default trial
@@ -210,6 +211,7 @@ def _read_header(record: Mapping[str, Any]) -> StudyHeader:
         scheduler=str(scheduler.get("kind", "full")),
         rungs=tuple(int(rung) for rung in scheduler.get("rungs") or ()),
         reduction_factor=int(scheduler.get("reduction_factor", 3)),
+        probe_share=float((scheduler.get("probe") or {}).get("share", 0.0)),
         cpus=float(resources.get("cpus", 1.0)),
         gpus=float(resources.get("gpus", 0.0)),
         base_config=dict(record["base_config"]),

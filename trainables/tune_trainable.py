@@ -13,6 +13,7 @@ from trainables.data import check_data, share_on_machine
 from trainables.device import device_for
 from trainables.final_measure import measure_on_test
 from trainables.gates import check_gate
+from trainables.probes import probe
 from trainables.training import EpochReport, TrainingRun, train
 from trainables.work import work_order
 
@@ -23,6 +24,9 @@ class GatedResNetTrainable(tune.Trainable):
     The checkpoint of an epoch is on disk before its report leaves the worker, so a recorded epoch is never trained
     again while its checkpoint lives. Actors are reused from trial to trial: nothing here outlives `reset_config`.
     """
+
+    #: Whether it knows probes; a study that wants them takes no other.
+    takes_probes = True
 
     @staticmethod
     def check(settings: dict[str, Any]) -> None:
@@ -71,14 +75,23 @@ class GatedResNetTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch, save it, and report it."""
+        """Train one epoch, save it, probe it where that is ordered, and report it."""
         warnings: list[str] = []
         if self._run is None:
             self._run, warnings = self._take_up()
             self._reports = train(self._run)
         report = next(self._reports)
         self._folder.save(self._run)
-        return {"epoch": report.epoch, "metrics": report.metrics(), "warnings": warnings}
+        return {"epoch": report.epoch, "metrics": report.metrics() | self._probe(report), "warnings": warnings}
+
+    def _probe(self, report: EpochReport) -> dict[str, float]:
+        """The probe of this epoch, where one is ordered; after a loss of the worker it is taken again, with the same
+        result.
+        """
+        order = self._order.probes
+        if order is None or self._run is None or report.diverged or report.epoch not in order.epochs:
+            return {}
+        return probe(self._run, order.share).metrics()
 
     def _take_up(self) -> tuple[TrainingRun, list[str]]:
         """The run where its checkpoints left it, and what had to be passed over.

@@ -11,6 +11,19 @@ from trainables.errors import ConfigError, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeOrder:
+    """Which epochs of a trial are probed, and for how long; see `trainables.probes`."""
+
+    epochs: tuple[int, ...]
+    share: float  # length of the cool-down, of the epochs so far
+
+    @property
+    def longest(self) -> float:
+        """Length of the longest cool-down, in epochs."""
+        return self.share * max(self.epochs, default=0)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkOrder:
     """One attempt at one trial."""
 
@@ -23,6 +36,7 @@ class WorkOrder:
     keep: int  # how many are kept
     cpus: float
     gpus: float
+    probes: ProbeOrder | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -43,7 +57,8 @@ def work_order(mapping: Mapping[str, Any]) -> WorkOrder:
     for key in mapping:
         if key not in WorkOrder.__dataclass_fields__:
             raise ConfigError(unknown_name("key of a work order", key, WorkOrder.__dataclass_fields__))
+    probes = mapping.get("probes")
     try:
-        return WorkOrder(**mapping)
+        return WorkOrder(**{**mapping, "probes": None if probes is None else ProbeOrder(**probes)})
     except TypeError as error:
         raise ConfigError(f"an incomplete work order: {error}") from None

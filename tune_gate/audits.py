@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from analysis.events import (
+    PROBE_VALUE,
     BudgetExtended,
     CodeAccepted,
     EpochReported,
@@ -26,6 +27,7 @@ from analysis.trials import Trial
 from tune_gate.budget import Budget, current_budget
 from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import Decision, build_scheduler
+from tune_gate.search import lacks_probe
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import versions
 
@@ -177,14 +179,14 @@ class DecisionAudit:
 
     def __init__(self, spec: StudySpec, trials: Trials) -> None:
         self._trials = trials
+        self._spec = spec
         self._budget = current_budget(spec, ())
         self._scheduler = build_scheduler(spec)
 
     def see(self, event: Event) -> Iterator[str]:
         """Say what is wrong with `event`, and take it in."""
         if isinstance(event, EpochReported):
-            decision = self._scheduler.decide(event.trial, event.epoch, event.metrics)
-            yield from _unlike(event, decision)
+            yield from self._judged(event)
         elif isinstance(event, TrialPromoted | TrialRetired):
             yield from self._after_pause(event)
         elif isinstance(event, TrialSuggested):
@@ -194,6 +196,13 @@ class DecisionAudit:
         elif isinstance(event, BudgetExtended):
             self._budget = _extended(event)
         self._scheduler.apply(event)
+
+    def _judged(self, event: EpochReported) -> Iterator[str]:
+        probed = self._spec.scheduler.probed(self._budget.rungs)
+        if lacks_probe(probed, event.epoch, event.metrics, self._spec.metric):
+            yield f"trial {event.trial}, epoch {event.epoch}: there is no {PROBE_VALUE!r}, which the rung here compares"
+        else:
+            yield from _unlike(event, self._scheduler.decide(event.trial, event.epoch, event.metrics))
 
     def _after_pause(self, event: TrialPromoted | TrialRetired) -> Iterator[str]:
         trial = self._trials.get(event.trial)

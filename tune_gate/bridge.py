@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.events import Action, FailureKind
-from trainables.work import WorkOrder
+from trainables.work import ProbeOrder, WorkOrder
 from tune_gate.errors import SearchFailed
 from tune_gate.failures import failure_kind, failure_message, failure_traceback, report_problem
 from tune_gate.heartbeat import Heartbeat
@@ -18,7 +18,7 @@ from tune_gate.metrics import SearchMetrics
 from tune_gate.mirrored_trainable import SUPERSEDED
 from tune_gate.placement import living_nodes, own_node
 from tune_gate.retention import Retention, kept_ones
-from tune_gate.search import Search
+from tune_gate.search import Assignment, Search
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
 
@@ -87,10 +87,15 @@ class Bridge:
             keep=self._spec.checkpoints.keep,
             cpus=self._spec.resources.cpus,
             gpus=self._spec.resources.gpus,
+            probes=self._probes(assignment),
         )
         self.orders[tune_id] = order
         self._heard[tune_id] = time.monotonic()
         return order
+
+    def _probes(self, assignment: Assignment) -> ProbeOrder | None:
+        settings = self._spec.scheduler.probe
+        return None if settings is None else ProbeOrder(assignment.probed, settings.share)
 
     def report(self, tune_id: str, result: dict[str, Any]) -> Action:
         """Record a report, and what the search decides on it."""
@@ -104,7 +109,8 @@ class Bridge:
         metrics = {
             name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
         }
-        problem = report_problem(result, metrics, self._spec.metric)
+        probed = () if order.probes is None else order.probes.epochs
+        problem = report_problem(result, metrics, self._spec.metric, probed)
         if problem is not None:
             self.search.fail(order.trial, order.attempt, "error", problem)
             return "stop"
@@ -134,8 +140,10 @@ class Bridge:
         self._addresses.pop(tune_id, None)
 
     def overdue(self, tune_id: str) -> bool:
-        """Whether a running attempt has been silent for too long; true once."""
-        limit = self._spec.failures.silence or max(FIRST_REPORT_SECONDS, SILENT_EPOCHS * self._slowest)
+        """Whether a running attempt has been silent for too long; true once. While it is probed it is silent."""
+        order = self.orders.get(tune_id)
+        epochs = SILENT_EPOCHS + (0.0 if order is None or order.probes is None else order.probes.longest)
+        limit = self._spec.failures.silence or max(FIRST_REPORT_SECONDS, epochs * self._slowest)
         if tune_id not in self._heard or tune_id in self._silent:
             return False
         silent = time.monotonic() - self._heard[tune_id]

@@ -35,7 +35,7 @@ from tune_gate.search import Search
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import STOP_REQUEST, read_spec, versions
 from tune_gate.supervisor import DONE, FAILED, MISUSE, UNREACHABLE
-from tune_gate.trainable import trainable_class, trainable_of
+from tune_gate.trainable import check_probing, trainable_class, trainable_of
 
 #: Errors that a user can mend: they are shown in one line, and no retry would help.
 USER_ERRORS = (Misuse, LogWriteError, SpaceError, TrainableError, AnalysisError)
@@ -83,6 +83,7 @@ def _check_trials(spec: StudySpec) -> None:
     """Find out before anything is spent what would stop each trial, or those in some corner of the space."""
     trainable = trainable_class(spec.trainable)
     check_measurable(trainable, spec)
+    check_probing(trainable, spec)
     check = trainable.check
     corners = ((parameter.name, point[parameter.name]) for parameter, point in spec.search_space.corners())
     for point in ({}, *({name: value} for name, value in corners if name == "gate")):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from analysis.events import FailureKind
+from analysis.events import PROBE_VALUE, FailureKind
 from trainables.errors import DeviceError
+from tune_gate.search import lacks_probe
 
 #: How Ray 2.60 says that an actor died with its node.
 _NODE_DIED = re.compile(r"node (has )?(died|was (removed|terminated|drained))|its node", re.IGNORECASE)
@@ -48,8 +49,13 @@ def failure_message(error: BaseException | None) -> str:
     return f"{type(cause).__name__}: {text}"
 
 
-def report_problem(result: Mapping[str, Any], metrics: Mapping[str, Any], metric: str) -> str | None:
-    """Why a report can decide nothing; None for a good one. NaN is a number, and means that the trial diverged."""
+def report_problem(
+    result: Mapping[str, Any], metrics: Mapping[str, Any], metric: str, probed: Collection[int] = ()
+) -> str | None:
+    """Why a report can decide nothing; None for a good one. NaN is a number, and means that the trial diverged.
+
+    `probed` are the epochs whose reports hold a probe.
+    """
     epoch = result.get("epoch")
     if not isinstance(epoch, int):
         return f"a report without its epoch, a whole number (it has {epoch!r})"
@@ -59,6 +65,8 @@ def report_problem(result: Mapping[str, Any], metrics: Mapping[str, Any], metric
     for name, value in metrics.items():
         if not isinstance(value, int | float):
             return f"the report of epoch {epoch} has {name} {value!r}, which is no number"
+    if lacks_probe(probed, epoch, metrics, metric):
+        return f"the report of epoch {epoch} has no {PROBE_VALUE!r}"
     return None
 
 

@@ -148,7 +148,7 @@ def _own(spec: StudySpec, old: StudySpec, study: Study) -> Iterator[TrialInherit
         elif not trial.reports:
             yield _Unfit(trial.number, "it has reported no epoch")
         else:
-            values = _values(trial, spec.metric, rungs)
+            values = _values(spec, trial, rungs)
             state = _STATES[trial.state]
             yield TrialInherited(time.time(), where, trial.number, trial.settings, state, epochs, values)
 
@@ -160,12 +160,17 @@ def _handed_on(events: Iterable[Event]) -> Iterator[TrialInherited]:
             yield event
 
 
-def _values(trial: Trial, metric: str, rungs: Iterable[int]) -> tuple[tuple[int, float], ...]:
-    """The metric at the rungs of both studies and at the last epoch; nothing of a trial that diverged."""
+def _values(spec: StudySpec, trial: Trial, rungs: Iterable[int]) -> tuple[tuple[int, float], ...]:
+    """The metric at the rungs of both studies and at the last epoch; nothing of a trial that diverged.
+
+    Where rungs here compare probes, a value at a rung is the trial's probe there; without one it has no value there.
+    """
     if trial.state == "diverged":
         return ()
     epochs = sorted(trial.reports.keys() & {*rungs, trial.epoch})
-    return tuple((epoch, trial.reports[epoch].metrics[metric]) for epoch in epochs)
+    names = {epoch: spec.rung_metric if epoch < spec.epochs else spec.metric for epoch in epochs}
+    found = {epoch: trial.reports[epoch].metrics.get(name) for epoch, name in names.items()}
+    return tuple((epoch, value) for epoch, value in found.items() if value is not None)
 
 
 def _point_of(spec: StudySpec, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,11 +30,12 @@ class RungPlan:
     from_epoch: int  # exclusive
     to_epoch: int  # inclusive
     trials: float  # expected
+    probe: float = 0.0  # epochs of each trial's cool-downs in it
 
     @property
     def epochs(self) -> float:
-        """Epochs that these trials train in this stretch, together."""
-        return self.trials * (self.to_epoch - self.from_epoch)
+        """Epochs that these trials train in this stretch, together, their probes included."""
+        return self.trials * (self.to_epoch - self.from_epoch + self.probe)
 
 
 def rung_plan(spec: StudySpec) -> list[RungPlan]:
@@ -44,10 +45,13 @@ def rung_plan(spec: StudySpec) -> list[RungPlan]:
     pass more easily, so a short search passes somewhat more.
     """
     survivors = _expected_promotions if spec.scheduler.kind == "promotion" else _expected_survivors
+    probed = spec.scheduler.probed(spec.milestones)
+    share = 0.0 if spec.scheduler.probe is None else spec.scheduler.probe.share
     plan = []
     trials, start = float(spec.trials), 0
     for milestone in (*spec.milestones, spec.epochs):
-        plan.append(RungPlan(start, milestone, trials))
+        probes = sum(epoch for epoch in probed if start < epoch <= milestone)
+        plan.append(RungPlan(start, milestone, trials, share * probes))
         trials, start = survivors(trials, spec.scheduler.reduction_factor), milestone
     return plan
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from analysis.events import BudgetExtended, EpochReported, Event, RungEntry, TrialFailed, TrialPromoted, TrialRetired
 from tune_gate.pausing_rung import PausingRung
-from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung
+from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung, rung_value
 
 
 @dataclass(slots=True)
@@ -36,8 +36,16 @@ class _Rung(PausingRung):
 class PromotingHalving:
     """ASHA, promotion form."""
 
-    def __init__(self, metric: str, epochs: int, milestones: tuple[int, ...], reduction_factor: int) -> None:
+    def __init__(
+        self,
+        metric: str,
+        epochs: int,
+        milestones: tuple[int, ...],
+        reduction_factor: int,
+        rung_metric: str | None = None,
+    ) -> None:
         self._metric = metric
+        self._rung_metric = rung_metric or metric
         self._epochs = epochs
         self._reduction_factor = reduction_factor
         self._rungs = {milestone: _Rung(milestone, reduction_factor=reduction_factor) for milestone in milestones}
@@ -58,7 +66,7 @@ class PromotingHalving:
             return Decision("continue")
         if trial in rung.entries:
             return Decision("pause" if rung.has_paused(trial) else "continue", rung.entries[trial])
-        standing = rung.judged(trial, metrics[self._metric])
+        standing = rung.judged(trial, rung_value(metrics, self._rung_metric))
         return Decision("continue" if standing.rank <= standing.survivors else "pause", standing)
 
     def apply(self, event: Event) -> None:

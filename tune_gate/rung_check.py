@@ -24,7 +24,7 @@ def rung_warnings(spec: StudySpec) -> list[str]:
     if first <= warm:
         found.append(f"rung {first} lies inside the warm-up of {warm} epochs, where values say nothing of the end")
     drops = sorted({drop for config in configs if (drop := first_drop(config)) is not None and first < drop})
-    if drops:
+    if drops and spec.scheduler.probe is None:  # a probe brings the rate down by itself
         found.append(
             f"rung {first} lies before the first drop of the learning rate (epoch {drops[-1]}): it ranks trials by "
             "how they start; `tune-gate safety` or `replay --advise` on a study like this one tells if that is safe"

@@ -107,6 +107,11 @@ def foreign_rung(trial: int, milestone: int, rungs: Iterable[int]) -> LogUnfit:
     )
 
 
+def rung_value(metrics: Mapping[str, float], name: str) -> float:
+    """What a rung compares of a report; of a probe that diverged, the worst there is."""
+    return metrics[name] if math.isfinite(metrics[name]) else FLOOR
+
+
 def survivors_of(peers: int, reduction_factor: int) -> int:
     """How many of so many trials at a rung go on."""
     return peers // reduction_factor or peers
@@ -115,8 +120,16 @@ def survivors_of(peers: int, reduction_factor: int) -> int:
 class SuccessiveHalving:
     """ASHA, stopping form. Without rungs, every trial runs to the end."""
 
-    def __init__(self, metric: str, epochs: int, milestones: tuple[int, ...], reduction_factor: int) -> None:
+    def __init__(
+        self,
+        metric: str,
+        epochs: int,
+        milestones: tuple[int, ...],
+        reduction_factor: int,
+        rung_metric: str | None = None,
+    ) -> None:
         self._metric = metric
+        self._rung_metric = rung_metric or metric
         self._epochs = epochs
         self._reduction_factor = reduction_factor
         self._rungs = {milestone: _Rung(milestone, reduction_factor) for milestone in milestones}
@@ -137,7 +150,7 @@ class SuccessiveHalving:
             return Decision("continue")
         if trial in rung.decided:
             return Decision(*rung.decided[trial])
-        standing = rung.standing(metrics[self._metric])
+        standing = rung.standing(rung_value(metrics, self._rung_metric))
         return Decision("continue" if standing.rank <= standing.survivors else "stop", standing)
 
     def apply(self, event: Event) -> None:
@@ -193,13 +206,17 @@ class SuccessiveHalving:
 
 
 def _successive_halving(spec: StudySpec) -> Scheduler:
-    return SuccessiveHalving(spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor)
+    return SuccessiveHalving(
+        spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor, spec.rung_metric
+    )
 
 
 def _promoting_halving(spec: StudySpec) -> Scheduler:
     from tune_gate.promotion import PromotingHalving  # noqa: PLC0415  it builds on this module
 
-    return PromotingHalving(spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor)
+    return PromotingHalving(
+        spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor, spec.rung_metric
+    )
 
 
 #: Builders of schedulers, by the spec's `scheduler.kind`; `full` has no milestones.

@@ -7,13 +7,15 @@ it in virtual time. Every answer is in the log before it is given.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from analysis.events import (
+    PROBE_VALUE,
     Action,
     AttemptFailed,
     AttemptStarted,
@@ -53,6 +55,13 @@ class Assignment:
     attempt: int
     settings: Mapping[str, Any]  # the full settings, as plain JSON values
     from_epoch: int  # no checkpoint beyond this epoch counts: what it holds was never reported
+    probed: tuple[int, ...] = ()  # epochs after which it is probed
+
+
+def lacks_probe(probed: Collection[int], epoch: int, metrics: Mapping[str, float], metric: str) -> bool:
+    """Whether a report has no probe where one was to be taken. A trial that diverged needs none."""
+    diverged = metrics.get("diverged") or not math.isfinite(metrics[metric])
+    return epoch in probed and not diverged and PROBE_VALUE not in metrics
 
 
 class Journal(Protocol):
@@ -132,6 +141,10 @@ class Search:
         return self._stopping
 
     @property
+    def _probed(self) -> tuple[int, ...]:
+        return self._spec.scheduler.probed(self._budget.rungs)
+
+    @property
     def finished(self) -> bool:
         """Whether every trial that was asked for has ended."""
         return len(self.trials) >= self._budget.trials and not self._trials.open
@@ -195,6 +208,7 @@ class Search:
             attempt,
             self._spec.trial_settings(trial.settings, trial.seed, self._budget.epochs),
             trial.epoch,
+            self._probed,
         )
 
     def report(self, trial: int, attempt: int, epoch: int, metrics: Mapping[str, float]) -> Action:
@@ -204,7 +218,7 @@ class Search:
         stop.
 
         Raises:
-            Misuse: the report lacks the study's metric.
+            Misuse: the report lacks the study's metric, or the probe that its rung compares.
         """
         if trial not in self._live or self.trials[trial].attempt != attempt:
             return "stop"
@@ -213,6 +227,8 @@ class Search:
                 f"trial {trial} reports no {self._spec.metric!r}; {self._spec.trainable} must report it each epoch"
             )
         self._unfit = 0
+        if lacks_probe(self._probed, epoch, metrics, self._spec.metric):
+            raise Misuse(f"trial {trial} reports no {PROBE_VALUE!r} at epoch {epoch}, which the rung there compares")
         metrics = {**metrics, "diverged": metrics.get("diverged", 0.0)}
         decision = self._scheduler.decide(trial, epoch, metrics)
         action: Action = "interrupt" if self._stopping and decision.action == "continue" else decision.action

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,6 +22,15 @@ class Section(BaseModel):
         return value
 
 
+class ProbeSettings(Section):
+    """Decayed probes: before a rung judges a trial, a copy of it trains a short cool-down, and its accuracy is what the
+    rung compares. The trial goes on from where it was.
+    """
+
+    share: Annotated[float, Field(gt=0.0, le=1.0)]  # length of the cool-down, of the epochs so far
+    at: tuple[Annotated[int, Field(ge=1)], ...] = ()  # epochs to probe besides the rungs, for the record alone
+
+
 class SchedulerSettings(Section):
     """Who may go on: `asha` stops a trial at a rung unless it is among the best 1/reduction_factor; `promotion` pauses
     it there, and lets it go on when it is; `full` never stops one.
@@ -30,6 +40,12 @@ class SchedulerSettings(Section):
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     grace_period: Annotated[int, Field(ge=1)] | None = None  # first rung, epochs; default: a ninth of the budget
     rungs: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # milestones; default: grace period times powers
+
+    probe: ProbeSettings | None = None  # {share: 0.25}; default: rungs compare the epochs themselves
+
+    def probed(self, rungs: Iterable[int]) -> tuple[int, ...]:
+        """The epochs after which a trial is probed, ascending, in a study with these rungs."""
+        return () if self.probe is None else tuple(sorted({*rungs, *self.probe.at}))
 
     def milestones(self, epochs: int) -> tuple[int, ...]:
         """The epochs at which trials are judged, below `epochs`, ascending."""

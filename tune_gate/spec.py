@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import Field, ValidationError
 
+from analysis.events import PROBE_VALUE
 from search_spaces import SearchSpace, named_space, space_from_mapping, space_to_mapping
 from search_spaces.errors import SpaceError, unknown_name
 from trainables.config import TrialConfig, trial_config
@@ -79,6 +80,11 @@ class StudySpec(Section):
     def milestones(self) -> tuple[int, ...]:
         """The rungs' epochs, ascending."""
         return self.scheduler.milestones(self.epochs)
+
+    @property
+    def rung_metric(self) -> str:
+        """What a rung compares: the metric of the epoch, or that of its probe."""
+        return self.metric if self.scheduler.probe is None else PROBE_VALUE
 
     @cached_property
     def default_point(self) -> dict[str, Any] | None:
@@ -195,9 +201,9 @@ def _section_of(section: Any, part: str) -> Any:
 
 def _one_line(error: ValidationError, kind: type[StudySpec]) -> str:
     """The first problem of a pydantic error of a `kind`, with the key's dotted name and, for an unknown key, the
-    nearest one.
+    nearest one. An unknown key comes before a missing one: it is most likely that one, misspelt.
     """
-    problem = error.errors()[0]
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     where = [str(part) for part in problem["loc"] if "[" not in str(part)]  # `dict[str,any]` is pydantic's own word
     dotted = ".".join(where)
     if problem["type"] == "extra_forbidden":

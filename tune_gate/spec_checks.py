@@ -102,7 +102,7 @@ def check_confirm(spec: StudySpec) -> None:
 
 
 def check_rungs(spec: StudySpec) -> None:
-    """Rungs lie below the end, and are given in one way."""
+    """Rungs and probes lie below the end, and rungs are given in one way."""
     settings = spec.scheduler
     if settings.rungs is not None and settings.grace_period is not None:
         raise SpecError("scheduler: give 'rungs' or 'grace_period', not both")
@@ -116,3 +116,9 @@ def check_rungs(spec: StudySpec) -> None:
     too_late = [rung for rung in settings.rungs or () if rung >= spec.epochs]
     if too_late:
         raise SpecError(f"scheduler: rung {too_late[0]} is not below epochs {spec.epochs}")
+    if settings.probe is None:
+        return
+    if not settings.probed(spec.milestones):
+        raise SpecError("scheduler: there is no rung to probe at; name epochs in 'probe.at', or leave 'probe' out")
+    if max(settings.probe.at, default=0) >= spec.epochs:
+        raise SpecError(f"scheduler: probe.at {max(settings.probe.at)} is not below epochs {spec.epochs}")

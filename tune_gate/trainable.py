@@ -33,6 +33,16 @@ def trainable_class(name: str) -> Any:
     return found
 
 
+def check_probing(trainable: Any, spec: StudySpec) -> None:
+    """See that the study's trials can be probed where it wants that.
+
+    Raises:
+        SpecError: they cannot: `trainable` does not say so by `takes_probes = True`.
+    """
+    if spec.scheduler.probe is not None and not getattr(trainable, "takes_probes", False):
+        raise SpecError(f"trainable {spec.trainable!r} takes no probes; leave 'scheduler.probe' out")
+
+
 def trainable_of(spec: StudySpec, study: Path) -> Any:
     """The trainable of the study in `study`, which keeps its checkpoints where that study lies."""
     trainable, origin = trainable_class(spec.trainable), origin_of(study)

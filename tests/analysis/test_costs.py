@@ -72,6 +72,7 @@ def test_every_second_is_where_it_was_spent(tmp_path: Path) -> None:
         "diverged": 0.0,
         "failed": 0.0,
         "unfinished": 0.0,
+        "probes": 0.0,
         "redone": 10.0 + 7.0,  # the epoch done over, and what was lost after it
         "overhead": 5.0 + 2.0 + 18.0,  # of the first trial; of the second's two attempts
         "idle": 200.0 - 60.0 - 27.0 - 60.0,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import Trial, fold_trials
@@ -73,8 +73,8 @@ def ways(trials: Sequence[Trial], rung: int, epochs: int) -> dict[str, tuple[Val
     if later < epochs:
         found[f"plain, at epoch {later}"] = (_at(trials, later), float(later - rung))
     names = {name for trial in trials for name in trial.reports[rung].metrics if _PROBE.fullmatch(name)}
-    for name in sorted(names):
-        length = float(np.nanmean(_at(trials, rung, name.replace("val_acc", "epochs"))))
+    lengths = {name: float(np.nanmean(_at(trials, rung, name.replace("val_acc", "epochs")))) for name in names}
+    for name, length in sorted(lengths.items(), key=lambda pair: pair[1]):
         found[f"probe of {length / rung:.0%}"] = (_at(trials, rung, name), length)
     return found
 
@@ -88,23 +88,27 @@ def sights(trials: Sequence[Trial], rung: int, epochs: int) -> list[Sight]:
     draws = np.random.default_rng(SEED).integers(len(there), size=(DRAWS, len(there)))
     judged = ways(there, rung, epochs)
     plain = judged["plain"][0]
-    plain_rho, plain_drawn = spearman(plain, final), _drawn(plain, final, draws)
+    plain_rho, plain_drawn = float(spearman(plain, final)), spearman(plain[draws], final[draws])
     found = []
     for name, (values, cost) in judged.items():
-        rho, drawn = spearman(values, final), _drawn(values, final, draws)
+        rho, drawn = float(spearman(values, final)), spearman(values[draws], final[draws])
         low, high = np.nanquantile(drawn, (0.025, 0.975))
         gain_low, gain_high = np.nanquantile(drawn - plain_drawn, (0.025, 0.975))
         found.append(Sight(name, rho, low, high, rho - plain_rho, gain_low, gain_high, kept_share(values, final), cost))
     return found
 
 
-def spearman(x: Values, y: Values) -> float:
-    """Spearman's rank correlation; tied values share their mean rank. NaN where either does not vary."""
+def spearman(x: ArrayLike, y: ArrayLike) -> Values:
+    """Spearman's rank correlation along the last axis; tied values share their mean rank. NaN where either does not
+    vary.
+    """
     from scipy import stats
 
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan
-    return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+    ranks = (stats.rankdata(values, axis=-1) for values in (x, y))
+    first, second = (each - each.mean(axis=-1, keepdims=True) for each in ranks)
+    with np.errstate(invalid="ignore"):
+        found = (first * second).sum(axis=-1) / np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    return np.asarray(found)
 
 
 def kept_share(values: Values, final: Values) -> float:
@@ -140,7 +144,3 @@ def tables(study: Path) -> Iterator[str]:
 
 def _at(trials: Sequence[Trial], epoch: int, name: str = "val_acc") -> Values:
     return np.array([metric(trial, epoch, name) for trial in trials])
-
-
-def _drawn(values: Values, final: Values, draws: NDArray[np.int64]) -> Values:
-    return np.array([spearman(values[draw], final[draw]) for draw in draws])

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.probes record digits --dir DIR [--trials 48] [--workers 2]
     python -m tests.benchmarks.probes record npz:FILE --halve --dir DIR --trials 24
-    python -m tests.benchmarks.probes keep DIR --to tests/benchmarks/probes/NAME
-    python -m tests.benchmarks.probes write tests/benchmarks/probes/* --output docs/probes.md
+    python -m tests.benchmarks.probes keep DIR --to tests/benchmarks/recorded/NAME
+    python -m tests.benchmarks.probes write tests/benchmarks/recorded/* --output docs/probes.md
 
 `record` trains configurations drawn at random to the end, never stopping one, with probes of several lengths at a ninth
 and at a third of the epochs. What it leaves is a study: a log that every command reads, and that is gone on with where
@@ -32,11 +32,11 @@ from tune_gate.search import Assignment, Search
 from tune_gate.spec import StudySpec, study_spec
 from tune_gate.study_dir import create_study, read_spec, versions
 
-#: Lengths of the probes, as shares of the epochs so far; the first stands under the names of production.
-SHARES = (0.05, 0.1, 0.25, 0.5)
+#: Lengths of the probes, as shares of the epochs so far; the first is the study's, under the names of production.
+SHARES = (0.25, 0.05, 0.1, 0.5)
 
 #: What is kept of an epoch, beside its probes.
-KEPT = ("val_acc", "val_loss", "diverged", "seconds", "val_images")
+KEPT = ("val_acc", "diverged", "seconds", "val_images")
 
 SPACE: Mapping[str, Any] = {
     "base": "gate-core",
@@ -49,11 +49,10 @@ class Work:
     """One configuration, to be trained to the end."""
 
     assignment: Assignment
-    rungs: tuple[int, ...]
     shares: tuple[float, ...]  # lengths of the probes at each
 
 
-def spec_of(data: str, trials: int, epochs: int, seed: int) -> StudySpec:
+def spec_of(data: str, trials: int, epochs: int, seed: int, share: float) -> StudySpec:
     """The study that records; on data that have no validation split of their own, 40 % of the images are one."""
     return study_spec(
         {
@@ -63,7 +62,7 @@ def spec_of(data: str, trials: int, epochs: int, seed: int) -> StudySpec:
             "epochs": epochs,
             "config": {"data": data, "depth": 14, "val_fraction": 0.4},
             "space": SPACE,
-            "scheduler": {"kind": "full"},
+            "scheduler": {"kind": "full", "probe": {"share": share, "at": rungs_of(epochs)}},
             "sampler": {"kind": "random"},
         }
     )
@@ -82,7 +81,7 @@ def record(spec: StudySpec, study: Path, workers: int, shares: tuple[float, ...]
     waiting: dict[int, Assignment] = {}
     while (assignment := search.next_assignment()) is not None:
         waiting[assignment.trial] = assignment
-    work = [Work(assignment, rungs_of(spec.epochs), shares) for assignment in waiting.values()]
+    work = [Work(assignment, shares) for assignment in waiting.values()]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for trial, reports in pool.imap_unordered(trained, work):
             assignment = waiting[trial]
@@ -103,7 +102,7 @@ def trained(work: Work) -> tuple[int, list[tuple[int, dict[str, float]]]]:
     reports = []
     for report in train(run):
         metrics = {name: value for name, value in report.metrics().items() if name in KEPT}
-        if report.epoch in work.rungs and not report.diverged:
+        if report.epoch in work.assignment.probed and not report.diverged:
             for place, share in enumerate(work.shares):
                 found = probe(run, share).metrics()
                 metrics |= found if place == 0 else {f"{name}_{share:g}": value for name, value in found.items()}
@@ -133,6 +132,8 @@ def keep(study: Path, target: Path) -> None:
         data = f"npz:{Path(data.removeprefix('npz:')).name}"
     for config in (record["spec"]["config"], record["given"]["config"], record["base_config"]):
         config["data"] = data
+    record["git_commit"] = None
+    record.pop("code", None)
     record["base_config"]["data_dir"] = "."
     lines = [header_line(), *(event_line(_anonymous(event)) for event in read_log(study / LOG_FILE))]
     write_atomic(target / LOG_FILE, b"".join(lines))
@@ -183,8 +184,9 @@ def main() -> None:
         data = arguments.data
         if arguments.halve:  # beside the study, which needs them again when it goes on
             data = f"npz:{halved(Path(data.removeprefix('npz:')), arguments.dir.parent)}"
-        spec = spec_of(data, arguments.trials, arguments.epochs, arguments.seed)
-        record(spec, arguments.dir, arguments.workers, tuple(arguments.shares))
+        shares = tuple(arguments.shares)
+        spec = spec_of(data, arguments.trials, arguments.epochs, arguments.seed, shares[0])
+        record(spec, arguments.dir, arguments.workers, shares)
 
 
 if __name__ == "__main__":

@@ -58,3 +58,26 @@ def test_a_trial_that_was_given_a_gpu_which_torch_cannot_see_says_so_and_does_no
     with pytest.raises(DeviceError, match="a GPU was asked for but torch"):
         trial.step()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_epoch_is_probed_where_the_order_says_so_and_trains_as_without(tmp_path: Path) -> None:
+    plain = GatedResNetTrainable(order(tmp_path / "plain"))
+    ordered = {**order(tmp_path / "probed"), "probes": {"epochs": (1,), "share": 0.5}}
+    probed = GatedResNetTrainable(ordered)
+    bare = [plain.step()["metrics"] for _ in range(2)]
+    first, second = (probed.step()["metrics"] for _ in range(2))
+    assert {name for name in first if name.startswith("probe_")} == {
+        "probe_val_acc", "probe_val_loss", "probe_epochs", "probe_seconds",
+    }  # fmt: skip
+    assert not any(name.startswith("probe_") for name in second)
+    same = [name for name in bare[0] if name not in ("seconds", "images_per_second")]
+    assert [[said[name] for name in same] for said in (first, second)] == [
+        [said[name] for name in same] for said in bare
+    ]
+
+
+def test_a_probe_that_was_lost_with_its_worker_is_taken_again_with_the_same_result(tmp_path: Path) -> None:
+    ordered = {**order(tmp_path), "probes": {"epochs": (1,), "share": 0.5}}
+    first = GatedResNetTrainable(ordered).step()["metrics"]  # saved, and then never reported
+    again = GatedResNetTrainable(ordered).step()["metrics"]
+    assert (first["probe_val_acc"], first["probe_val_loss"]) == (again["probe_val_acc"], again["probe_val_loss"])

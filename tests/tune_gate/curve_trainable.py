@@ -20,6 +20,7 @@ class CurveTrainable(tune.Trainable):
     """
 
     epoch_seconds = 0.0
+    takes_probes = True
 
     @staticmethod
     def check(settings: dict[str, Any]) -> None:
@@ -54,6 +55,8 @@ class CurveTrainable(tune.Trainable):
         temporary.write_text(json.dumps({"epoch": self._epoch, "state": self._state}))
         temporary.rename(path)
         metrics = {"val_acc": val_acc, "val_loss": 1 - val_acc, "seconds": 0.01, "diverged": 0.0, "val_images": 500.0}
+        if self._order.probes is not None and self._epoch in self._order.probes.epochs:
+            metrics |= {"probe_val_acc": plateau - 0.05 * generator.random(), "probe_seconds": 0.004}
         return {"epoch": self._epoch, "metrics": metrics, "warnings": []}
 
     def before_epoch(self) -> None:

@@ -23,6 +23,8 @@ SPECS: tuple[dict[str, Any], ...] = (
     {"sampler": {"kind": "random"}},
     {"scheduler": {"rungs": [2, 4]}, "sampler": {"kind": "tpe", "startup": 2, "explore": 0.0}},
     {"scheduler": {"kind": "full"}, "sampler": {"startup": 3}},
+    {"scheduler": {"rungs": [1, 3], "probe": {"share": 0.3}}, "sampler": {"startup": 3}},
+    {"scheduler": {"kind": "promotion", "probe": {"share": 0.1, "at": [5]}}, "sampler": {"kind": "tpe", "startup": 3}},
 )
 
 
@@ -113,7 +115,9 @@ class Chaos:
         value = self._random.choice((0.5, self._random.random()))  # ties are common among few images
         diverged = self._random.random() < 0.02
         lost_for_words = self._random.random() < 0.01
+        probe = {"probe_val_acc": self._random.choice((math.nan, value, self._random.random())), "probe_seconds": 0.5}
         return {
+            **(probe if epoch in assignment.probed else {}),
             "val_acc": math.nan if lost_for_words else value * (1 - math.exp(-epoch / 2)),
             "val_loss": math.nan if diverged or self._random.random() < 0.05 else 1.0 - value,
             "diverged": float(diverged),

@@ -36,7 +36,7 @@ Study = tuple[StudySpec, list[Event]]
 
 
 def _rungs(scheduler: Any) -> object:
-    metrics = {"val_acc": 0.4, "diverged": 0.0}
+    metrics = {"val_acc": 0.4, "diverged": 0.0, "probe_val_acc": 0.5}
     decisions = [scheduler.decide(trial, epoch, metrics) for trial in (1, TRIALS + 9) for epoch in range(1, 30)]
     return scheduler.counts(), decisions
 

@@ -35,7 +35,7 @@ def spec(trainable: str, **changes: Any) -> dict[str, Any]:
     return {
         "trials": 5,
         "epochs": 9,
-        "scheduler": {"rungs": [3]},  # the trouble is made after the first epoch
+        "scheduler": {"rungs": [3], "probe": {"share": 0.5}},  # the trouble is made after the first epoch
         "sampler": {"startup": 3},
         "trainable": f"tests.tune_gate.{module}:{trainable}",
         "resources": {"local_cpus": 2},

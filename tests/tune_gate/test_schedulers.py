@@ -180,7 +180,7 @@ def test_counts_are_ascending_and_say_what_was_decided(
     for count in counts:
         here = [e for e in log if isinstance(e, EpochReported) and e.rung and e.rung.milestone == count.milestone]
         promoted = sum(isinstance(e, TrialPromoted) and e.milestone == count.milestone for e in log)
-        assert count.stopped == sum(event.action in ("stop", "pause") for event in here) - promoted
+        assert count.stopped + count.paused == sum(event.action in ("stop", "pause") for event in here) - promoted
         assert count.reached >= len(here)
         assert (count.best is None) == (count.reached == 0)
         if here:

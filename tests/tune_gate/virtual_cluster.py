@@ -14,6 +14,12 @@ from tune_gate.search import Assignment, Search
 from tune_gate.spec import StudySpec
 
 
+def probe_of(settings: Mapping[str, Any], epoch: int) -> dict[str, float]:
+    """What a probe of that epoch would say: nearer to the plateau, with a noise of its own."""
+    noise = random.Random(f"probe {settings['seed']}/{epoch}").random()
+    return {"probe_val_acc": 0.9 - 0.1 * abs(math.log10(settings["lr"]) + 1) + 0.02 * noise, "probe_seconds": 0.25}
+
+
 def metrics_of(settings: Mapping[str, Any], epoch: int) -> dict[str, float]:
     """What training would say: a pure function of the settings (seed included) and the epoch."""
     noise = random.Random(f"{settings['seed']}/{epoch}").random()
@@ -56,6 +62,8 @@ class Cluster:
                 trial = self.order.choice(sorted(running))
                 assignment, epoch = running[trial]
                 metrics = metrics_of(assignment.settings, epoch + 1)
+                if epoch + 1 in assignment.probed:
+                    metrics |= probe_of(assignment.settings, epoch + 1)
                 action = search.report(trial, assignment.attempt, epoch + 1, metrics)
                 self.survive()
                 running[trial] = (assignment, epoch + 1)

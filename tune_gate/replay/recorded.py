@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.curve_tables import TableUnreadable, read_curve_table
+from analysis.events import PROBE_SECONDS, PROBE_VALUE
 from analysis.log import LOG_FILE, read_log
 from analysis.study import STUDY_FILE, open_study
 from analysis.trials import Trial, fold_trials
@@ -32,6 +33,15 @@ _OF_IMPORTED: Mapping[str, Any] = {"sampler": {"kind": "recorded"}}
 
 
 @dataclass(frozen=True)
+class RecordedProbes:
+    """The probes that were taken along the curves. Matrices are configurations x epochs; NaN where there was none."""
+
+    share: float  # length of each, of the epochs before it
+    values: Matrix  # validation at the end of the cool-down
+    seconds: Matrix
+
+
+@dataclass(frozen=True)
 class RecordedCurves:
     """Configurations, and how each of them trained. Matrices are configurations x epochs."""
 
@@ -45,6 +55,7 @@ class RecordedCurves:
     settings: Mapping[str, Any]  # those of the search that recorded them, as a study's; none: it was no study
     images: int = 0  # of the validation set; 0 where not known
     gpus: float = 0.0  # that a trial had
+    probes: RecordedProbes | None = None
 
     @property
     def epochs(self) -> int:
@@ -137,6 +148,7 @@ def curves_of_study(folder: Path) -> RecordedCurves:
         },
         images=_images(trials),
         gpus=header.gpus,
+        probes=_probes(trials, epochs, header.probe_share),
     )
 
 
@@ -180,6 +192,12 @@ def _to_the_end(trials: Sequence[Trial], values: Matrix) -> Matrix:
         if trial.state == "diverged" and not math.isfinite(values[row, trial.epoch - 1]):
             values[row, trial.epoch - 1] = worst
     return values
+
+
+def _probes(trials: Sequence[Trial], epochs: int, share: float) -> RecordedProbes | None:
+    if not share:
+        return None
+    return RecordedProbes(share, _metric(trials, epochs, PROBE_VALUE), _metric(trials, epochs, PROBE_SECONDS))
 
 
 def _images(trials: Sequence[Trial]) -> int:

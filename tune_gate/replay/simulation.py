@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.events import EpochReported, Event
+from analysis.events import PROBE_VALUE, EpochReported, Event
 from analysis.trials import Trial
 from tune_gate.recorder import Fold
 from tune_gate.replay.kinds import replay_folds
 from tune_gate.replay.lookup import Lookup
+from tune_gate.replay.probing import probe_epochs, with_probe_hours
 from tune_gate.replay.recorded import Matrix, RecordedCurves
 from tune_gate.replay.spec import ReplaySpec
 from tune_gate.search import Assignment, Search
@@ -74,17 +75,23 @@ class _Stretch:
     end: int  # inclusive
     began: float  # hours
 
+    @property
+    def epochs(self) -> range:
+        """Its epochs, counted from 1."""
+        return range(self.start + 1, self.end + 1)
+
 
 @dataclass
 class _Workers:
     """The workers, and the clock that they share."""
 
+    spec: ReplaySpec
     curves: RecordedCurves
-    hours: Matrix  # of each epoch
+    hours: Matrix  # of each epoch and its probe
     stops: NDArray[np.int64]  # epochs at which something may be decided, ascending
     now: float = 0.0
     stretches: list[_Stretch] = field(default_factory=list)
-    finished: int = 0  # epochs
+    finished: float = 0.0  # epochs, those of probes included
     _queue: list[tuple[float, int, Assignment, _Stretch]] = field(default_factory=list)
     _count: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -103,7 +110,7 @@ class _Workers:
     def wait(self) -> tuple[Assignment, _Stretch]:
         """The next stretch to be finished; the clock moves on to its end."""
         self.now, _, assignment, stretch = heapq.heappop(self._queue)
-        self.finished += stretch.end - stretch.start
+        self.finished += stretch.end - stretch.start + probe_epochs(self.spec, stretch.epochs)
         return assignment, stretch
 
 
@@ -120,7 +127,8 @@ def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: 
         workers: how many trials run at once.
         budget: epochs of all workers together; the search is cut there.
     """
-    pool = _Workers(curves, epoch_hours(curves), np.array(spec.reported))
+    hours = with_probe_hours(epoch_hours(curves), spec, curves)
+    pool = _Workers(spec, curves, hours, np.array(spec.reported))
     search = Search(spec, Path(), clock=lambda: pool.now * 3600.0, journal=MemoryLog, folds=replay_folds)
     search.begin("replay", 0, {})
     rows: dict[int, int] = {}
@@ -137,7 +145,7 @@ def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: 
         if not len(pool):
             break
         assignment, stretch = pool.wait()
-        metrics = _metrics(curves, stretch, ends=stretch.end == curves.lengths[stretch.row])
+        metrics = _metrics(pool, stretch, ends=stretch.end == curves.lengths[stretch.row])
         action = search.report(assignment.trial, assignment.attempt, stretch.end, metrics)
         if action == "continue":
             if stretch.end == curves.lengths[stretch.row]:
@@ -155,9 +163,13 @@ def epoch_hours(curves: RecordedCurves) -> Matrix:
     return np.nan_to_num(curves.seconds, nan=float(np.nanmedian(curves.seconds))) / 3600.0
 
 
-def _metrics(curves: RecordedCurves, stretch: _Stretch, *, ends: bool) -> dict[str, float]:
+def _metrics(pool: _Workers, stretch: _Stretch, *, ends: bool) -> dict[str, float]:
+    curves, last = pool.curves, (stretch.row, stretch.end - 1)
     diverged = ends and bool(curves.diverged[stretch.row])
-    return {"val_acc": float(curves.values[stretch.row, stretch.end - 1]), "diverged": float(diverged)}
+    metrics = {"val_acc": float(curves.values[last]), "diverged": float(diverged)}
+    if pool.spec.scheduler.probe is not None and curves.probes is not None and not np.isnan(curves.probes.values[last]):
+        metrics[PROBE_VALUE] = float(curves.probes.values[last])
+    return metrics
 
 
 def _censor(search: Search, assignment: Assignment) -> int:
@@ -166,14 +178,25 @@ def _censor(search: Search, assignment: Assignment) -> int:
 
 
 def _trace(pool: _Workers, budget: float) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Hours, hours trained, best value and its test value at each epoch's end, in order; `budget` epochs at most."""
+    """Hours, hours trained, best value and its test value at each epoch's end, in order; `budget` epochs at most.
+
+    An epoch's worth of probes is an epoch that finds nothing; its hours are those of the epochs probed.
+    """
     times, trained, values, tests = ([np.empty(0)] for _ in range(4))
+    probed = 0.0  # epochs' worth that is not in the trace yet
     for stretch in pool.stretches:
         part = slice(stretch.start, stretch.end)
         trained.append(pool.hours[stretch.row, part])
         times.append(stretch.began + np.cumsum(trained[-1]))
         values.append(pool.curves.values[stretch.row, part])
         tests.append(pool.curves.tests[stretch.row, part])
+        probed += probe_epochs(pool.spec, stretch.epochs)
+        whole = int(probed)
+        probed -= whole
+        times.append(np.full(whole, stretch.began + trained[-1].sum()))
+        trained.append(np.zeros(whole))
+        values.append(np.full(whole, np.nan))
+        tests.append(np.full(whole, np.nan))
     order = np.argsort(np.concatenate(times), kind="stable")
     if order.size > budget:
         order = order[: int(budget)]

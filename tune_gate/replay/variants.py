@@ -12,6 +12,7 @@ import yaml
 from search_spaces.errors import unknown_name
 from tune_gate.errors import SpecError
 from tune_gate.replay.grid import grid_points
+from tune_gate.replay.probing import check_probes
 from tune_gate.replay.recorded import RecordedCurves, space_record
 from tune_gate.replay.spec import ReplaySpec
 from tune_gate.spec import plain_spec
@@ -98,6 +99,7 @@ def replay_spec(curves: RecordedCurves, variant: Variant, seed: int, trials: int
     try:
         spec = plain_spec(ReplaySpec, {**own, **variant.settings, **changed})
         _check_sampler(spec)
+        check_probes(spec, curves)
         return _bounded(spec, curves)
     except SpecError as error:
         raise SpecError(f"{variant.name}: {error}") from None

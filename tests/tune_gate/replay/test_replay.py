@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from analysis.events import EpochReported, TrialSuggested
 from analysis.log import LOG_FILE, read_log
 from search_spaces import space_from_mapping
-from tests.tune_gate.test_search import metrics_of
+from tests.tune_gate.virtual_cluster import metrics_of, probe_of
 from tune_gate.cli import app
 from tune_gate.errors import Misuse, SpecError
 from tune_gate.replay.comparison import ReplaySettings, Spread, compare
@@ -59,6 +59,13 @@ def seconds_of(settings: dict[str, Any], epoch: int) -> float:
     return 1.0 + math.modf(math.sin(settings["seed"] + epoch) * 1e4)[0] ** 2
 
 
+def lasts(assignment: Assignment, epoch: int) -> float:
+    """Seconds of the epoch, and of its probe where it is probed."""
+    settings = dict(assignment.settings)
+    probe = probe_of(settings, epoch)["probe_seconds"] if epoch in assignment.probed else 0.0
+    return seconds_of(settings, epoch) + probe
+
+
 def record_study(spec: StudySpec, folder: Path, workers: int) -> None:
     """An uninterrupted search with asynchronous workers, in a study folder as the driver leaves one."""
     create_study(spec, folder)
@@ -68,15 +75,17 @@ def record_study(spec: StudySpec, folder: Path, workers: int) -> None:
     queue: list[tuple[float, int, int, Assignment]] = []
     while True:
         while len(queue) < workers and (assignment := search.next_assignment()) is not None:
-            ready = now + seconds_of(dict(assignment.settings), assignment.from_epoch + 1)
+            ready = now + lasts(assignment, assignment.from_epoch + 1)
             heapq.heappush(queue, (ready, assignment.trial, assignment.from_epoch + 1, assignment))
         if not queue:
             break
         now, trial, epoch, assignment = heapq.heappop(queue)
         chosen = dict(assignment.settings)
         said = {**metrics_of(chosen, epoch), "seconds": seconds_of(chosen, epoch)}
+        if epoch in assignment.probed:
+            said |= probe_of(chosen, epoch)
         if search.report(trial, assignment.attempt, epoch, said) == "continue":
-            heapq.heappush(queue, (now + seconds_of(chosen, epoch + 1), trial, epoch + 1, assignment))
+            heapq.heappush(queue, (now + lasts(assignment, epoch + 1), trial, epoch + 1, assignment))
     search.end()
 
 
