@@ -1,12 +1,12 @@
 """Which scheduler and sampler find more for less, over recorded curves: the numbers of docs/search-defaults.md.
 
-    python -m tests.benchmarks.search_defaults run BENCHMARK --workers 4 --seeds 20 --results DIR
-    python -m tests.benchmarks.search_defaults write --results DIR --output docs/search-defaults.md
+    python -m tests.benchmarks.search_defaults all --seeds 40 --results DIR --output docs/search-defaults.md
 
-BENCHMARK is the stem of a file in ../shared/data/curves, or `cifar10-110`: the 24 published CIFAR-10 runs of depth 110,
-each met once. Every search has a budget of 20 full-length trials with 4 workers, and of 80 with 16. `--part` runs
-those with our own suggestions, those with Optuna's and the peers apart, for the latter take longer; `write` puts them
-together.
+A benchmark is the stem of a file in ../shared/data/curves, or `cifar10-110`: the 24 published CIFAR-10 runs of depth
+110, each met once, with ten times the seeds. Every search has a budget of 20 full-length trials with 4 workers, and of
+80 with 16. `all` runs what DIR does not hold yet, part by part (`searches.PARTS`; `--part` picks some of them), and
+writes the tables; `run` runs one benchmark, and `write` only writes. The parts `syne-tune` and `smac` want to be
+installed, and are left out where they are not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import importlib.util
 import json
 import math
 import time
@@ -26,7 +27,8 @@ import numpy as np
 
 from analysis.files import write_atomic
 from search_spaces import space_from_mapping
-from tests.benchmarks.peers import ray_stock
+from tests.benchmarks.peers import peer_run
+from tests.benchmarks.searches import PARTS, peers_of, variants_of
 from tune_gate.replay.comparison import Replayed, ReplaySettings, compare, regret
 from tune_gate.replay.recorded import RecordedCurves, load_curves
 from tune_gate.replay.variants import REFERENCE, Variant
@@ -34,19 +36,12 @@ from tune_gate.replay.variants import REFERENCE, Variant
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PUBLISHED = "cifar10-110"
 BUDGETS = {4: 20, 16: 80}  # full-length trials, by workers
-PARTS = ("ours", "tpe", "peers")
 
-RAY = "Ray's ASHA + OptunaSearch"
-VARIANTS = tuple(
-    Variant(f"{scheduler}, {sampler}", {"scheduler": {"kind": scheduler}, "sampler": {"kind": sampler}})
-    for scheduler, sampler in (
-        ("full", "tpe"), ("asha", "random"), ("asha", "tpe"), ("asha", "tpe-rung"),
-        ("promotion", "random"), ("promotion", "tpe"), ("promotion", "tpe-rung"),
-    )
-)  # fmt: skip
+#: Parts that are no dependencies of ours.
+FOREIGN = ("syne-tune", "smac")
 
-#: With 16 workers a run is long: only what may become a default.
-FEW = ("asha, random", "asha, tpe-rung", "promotion, random", "promotion, tpe-rung")
+#: In which searches are listed.
+ORDER = (REFERENCE.name, *(variant.name for variant in variants_of(PARTS)), *peers_of(PARTS))
 
 #: One table of each kind, shown apart: a choice made on these is checked by the other three.
 CHOICE = ("tinresnet", "ts_p32_GRU64_avg_bs128", "ylc_7593")
@@ -79,11 +74,10 @@ def published() -> RecordedCurves:
     )
 
 
-def run(benchmark: str, workers: int, seeds: int, parts: Sequence[str] = PARTS) -> dict[str, Any]:
+def run(benchmark: str, workers: int, seeds: int, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
     """Each search's regret, and full-length trials until the reference's median end (or one SE of the best)."""
     started = time.perf_counter()
-    allowed = [variant for variant in VARIANTS if workers == 4 or variant.name in FEW]
-    variants = [variant for variant in allowed if _part(variant) in parts]
+    variants = variants_of(parts)
     if benchmark == PUBLISHED:
         curves = published()
         tolerance = curves.standard_error
@@ -96,10 +90,11 @@ def run(benchmark: str, workers: int, seeds: int, parts: Sequence[str] = PARTS) 
         curves = load_curves(SHARED / "data" / "curves" / f"{benchmark}.npz")
         settings = ReplaySettings(workers=workers, seeds=seeds, budget=BUDGETS[workers])
         searches = list(compare(curves, variants, settings).searches)
-        if "peers" in parts:
-            budget = BUDGETS[workers] * curves.epochs
-            peers = tuple(ray_stock(curves, seed, workers, budget) for seed in range(seeds))
-            searches.append(Replayed(Variant(RAY, {}), peers))
+        budget = BUDGETS[workers] * curves.epochs
+        for name, make in peers_of(parts).items():
+            peers = (make(curves, seed, BUDGETS[workers]) for seed in range(seeds))
+            runs = tuple(peer_run(peer, curves, seed, workers, budget) for seed, peer in enumerate(peers))
+            searches.append(Replayed(Variant(name, {}), runs))
         target = float(np.median(searches[0].best()))
     return {
         "benchmark": benchmark,
@@ -161,12 +156,26 @@ def benchmark_table(results: list[dict[str, Any]]) -> list[str]:
 
 
 def published_table(result: dict[str, Any]) -> list[str]:
-    """Full-length trials until one standard error of the best known, and against random at full length."""
-    base = float(np.median(result["searches"][REFERENCE.name]["lengths"]))
-    lines = ["| search | full lengths, median | 5-95 % | of random's |", "|---|---|---|---|"]
+    """Full-length trials until one standard error of the best known; in the mean, a run that never gets there counts
+    with all of the configurations. The median alone says little: workers that start together end together.
+    """
+    everything = float(len(published().points))
+
+    def mean(lengths: Sequence[float]) -> float:
+        return float(np.minimum(lengths, everything).mean())
+
+    base = result["searches"][REFERENCE.name]["lengths"]
+    lines = [
+        "| search | full lengths, median | 5-95 % | mean | mean, of random's | never |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, search in result["searches"].items():
-        low, median, high = np.quantile(search["lengths"], (0.05, 0.5, 0.95), method="inverted_cdf")
-        lines.append(f"| {name} | {median:.2f} | {low:.2f}-{high:.2f} | {median / base:.2f} |")
+        lengths = search["lengths"]
+        low, median, high = np.quantile(lengths, (0.05, 0.5, 0.95), method="inverted_cdf")
+        lines.append(
+            f"| {name} | {median:.2f} | {low:.2f}-{high:.2f} | {mean(lengths):.2f} | "
+            f"{mean(lengths) / mean(base):.2f} | {np.isinf(lengths).mean():.1%} |"
+        )
     return lines
 
 
@@ -199,10 +208,6 @@ def write(results: Path, output: Path) -> None:
     write_atomic(output, f"{before}<!-- tables -->\n\n" + "\n".join(blocks) + f"\n<!-- end of tables -->{after}")
 
 
-def _part(variant: Variant) -> str:
-    return "tpe" if variant.settings["sampler"]["kind"] == "tpe" else "ours"
-
-
 def _whole(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Parts of one run put together; the searches of both have the same reference."""
     found: dict[tuple[str, int, int], dict[str, Any]] = {}
@@ -211,7 +216,9 @@ def _whole(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if key in found:
             record["searches"] = found[key]["searches"] | record["searches"]
         found[key] = record
-    yield from found.values()
+    for record in found.values():
+        record["searches"] = {name: record["searches"][name] for name in ORDER if name in record["searches"]}
+        yield record
 
 
 def _head(workers: int, results: list[dict[str, Any]]) -> str:
@@ -224,28 +231,55 @@ def _speed(budget: float, lengths: Iterable[float]) -> str:
     return f"{budget / median:.1f}" if math.isfinite(median) else "-"
 
 
+def everything(results: Path, seeds: int, parts: Iterable[str]) -> None:
+    """Run what is not in `results` yet."""
+    tables = sorted(path.stem for path in (SHARED / "data" / "curves").glob("*.npz"))
+    for part in parts:
+        for workers in BUDGETS:
+            for benchmark in tables:
+                _run_once(results, benchmark, workers, seeds, part)
+        if variants_of((part,)):  # no peer meets each configuration once
+            _run_once(results, PUBLISHED, 4, 10 * seeds, part)
+
+
+def _run_once(results: Path, benchmark: str, workers: int, seeds: int, part: str) -> None:
+    path = results / f"{benchmark}-{workers}-{part}.json"
+    if path.exists() and json.loads(path.read_text())["seeds"] == seeds:
+        return
+    result = run(benchmark, workers, seeds, (part,))
+    write_atomic(path, json.dumps(result))
+    trials = sum(search["trials"] for search in result["searches"].values())
+    print(f"{path}: {trials} trials in {result['seconds']:.0f} s", flush=True)
+
+
+def _installed(part: str) -> bool:
+    return importlib.util.find_spec({"syne-tune": "syne_tune"}.get(part, part)) is not None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run")
-    running.add_argument("benchmark")
-    running.add_argument("--workers", type=int, choices=sorted(BUDGETS), default=4)
-    running.add_argument("--seeds", type=int, default=20)
-    running.add_argument("--part", choices=PARTS)
-    running.add_argument("--results", type=Path, required=True)
-    writing = commands.add_parser("write")
-    writing.add_argument("--results", type=Path, required=True)
-    writing.add_argument("--output", type=Path, required=True)
+    for name in ("all", "run", "write"):
+        command = commands.add_parser(name)
+        command.add_argument("--results", type=Path, required=True)
+        if name != "run":
+            command.add_argument("--output", type=Path, required=True)
+        if name != "write":
+            command.add_argument("--seeds", type=int, default=40)
+            command.add_argument("--part", choices=PARTS, action="append")
+        if name == "run":
+            command.add_argument("benchmark")
+            command.add_argument("--workers", type=int, choices=sorted(BUDGETS), default=4)
     arguments = parser.parse_args()
-    if arguments.command == "write":
-        write(arguments.results, arguments.output)
+    if arguments.command != "write":
+        parts = arguments.part or [part for part in PARTS if part not in FOREIGN or _installed(part)]
+    if arguments.command == "run":
+        for part in parts:
+            _run_once(arguments.results, arguments.benchmark, arguments.workers, arguments.seeds, part)
         return
-    parts = [arguments.part] if arguments.part else PARTS
-    result = run(arguments.benchmark, arguments.workers, arguments.seeds, parts)
-    path = arguments.results / f"{arguments.benchmark}-{arguments.workers}-{'-'.join(parts)}.json"
-    write_atomic(path, json.dumps(result))
-    trials = sum(search["trials"] for search in result["searches"].values())
-    print(f"{path}: {trials} trials in {result['seconds']:.0f} s")
+    if arguments.command == "all":
+        everything(arguments.results, arguments.seeds, parts)
+    write(arguments.results, arguments.output)
 
 
 if __name__ == "__main__":
