@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.names import unknown_name
 from tune_gate.errors import SpecError
+from tune_gate.failures import last_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,22 @@ def _callback(name: str, arguments: Mapping[str, Any]) -> Any:
     observer = OBSERVERS[name]
     if find_spec(observer.package) is None:
         raise SpecError(f"observer {name!r} needs the package {observer.package}: pip install {observer.package}")
+    kind = getattr(importlib.import_module(observer.module), observer.name)
     try:
-        return getattr(importlib.import_module(observer.module), observer.name)(**arguments)
+        return _told_by_name(kind, name)(**arguments)
     except TypeError as error:
         raise SpecError(f"observer {name!r}: {error}") from None
+
+
+def _told_by_name(kind: Any, name: str) -> Any:
+    """`kind`, whose failure to set itself up (a missing key, no server) is the study's mistake and not the driver's."""
+
+    class Told(kind):  # type: ignore[misc]  # a class that is known only now
+        def setup(self, *arguments: Any, **options: Any) -> None:
+            try:
+                super().setup(*arguments, **options)
+            except Exception as error:
+                raise SpecError(f"observer {name!r} cannot begin: {last_line(str(error))}") from error
+
+    Told.__name__ = kind.__name__
+    return Told

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
+import os
+import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.events import ResourcesChosen, TrialSuggested, event_from_record, event_to_record
+from analysis.events import (
+    ResourcesChosen,
+    SessionEnded,
+    SessionStarted,
+    TrialSuggested,
+    event_from_record,
+    event_to_record,
+)
 from analysis.log import LOG_FILE, read_log
 from analysis.study import open_study
-from tests.tune_gate.test_on_ray import ROOT
+from tests.tune_gate.test_on_ray import ROOT, wait_until
 from tests.tune_gate.test_on_ray import spec as small_study
 from tests.tune_gate.virtual_cluster import Cluster
 from tune_gate import plan
@@ -313,6 +325,38 @@ def test_a_search_measures_says_what_it_chose_and_resumes_with_it(
     assert resume(folder).ended == "finished"
     assert sum(isinstance(event, ResourcesChosen) for event in read_log(folder / LOG_FILE)) == 1
     assert verify_log(read_spec(folder), read_log(folder / LOG_FILE)) == []
+
+
+@pytest.mark.slow
+def test_a_search_that_is_stopped_while_it_measures_chooses_nothing_and_leaves_no_process(tmp_path: Path) -> None:
+    folder, mark = tmp_path / "study", f"mark-{tmp_path}"
+    given = {
+        "trials": 2, "epochs": 2, "trainable": "tests.tune_gate.troublesome:AsItsNode", "resources.cpus": "auto",
+        "resources.local_cpus": 2,
+    }  # fmt: skip
+    changes = [f"--set={key}={value}" for key, value in given.items()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TUNE_GATE_TEST_EPOCH_SECONDS": "90", "TUNE_GATE_MARK": mark}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tune_gate", "launch", "--dir", str(folder), *changes],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(lambda: measuring(mark) > 0, 90)
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate()
+    assert "a trial is measured first" in said
+    events = read_log(folder / LOG_FILE)
+    assert [type(event) for event in events] == [SessionStarted, SessionEnded]
+    wait_until(lambda: measuring(mark) == 0, 20)
+
+
+def measuring(mark: str) -> int:
+    """How many trials are being measured for the search with this mark in its environment."""
+    found = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            ours = process.environ().get("TUNE_GATE_MARK") == mark
+            found += ours and "tune_gate.packing_process" in process.cmdline()
+    return found
 
 
 def test_a_plan_says_what_was_chosen_and_reckons_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
