@@ -63,11 +63,20 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    r"""A `tabular` in words and percent, for \input in a paper that uses the package booktabs."""
+    r"""A `tabular` in words and percent, for \input in a paper that uses the package booktabs.
+
+    pdflatex knows the signs of Latin scripts only; where others occur, the first lines say what compiles it.
+    """
     shown = display_table(table)
     header, *rows = [_latex_row(row) for row in (shown.headings, *shown.rows)]
+    foreign = any(ord(sign) > _LAST_LATIN for row in (header, *rows) for sign in row)
     lines = [
         r"% needs \usepackage{booktabs}",
+        *(
+            ["% holds signs beyond the Latin scripts: compile with lualatex, and a font that has them"]
+            if foreign
+            else []
+        ),
         rf"\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in shown.numeric)}}}",
         r"\toprule",
         header,
@@ -113,6 +122,8 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
         "parquet": Exporter(to_parquet, ".parquet"),
     }
 )
+
+_LAST_LATIN = 0x17F  # of Latin Extended-A, which the default encodings of pdflatex cover
 
 _MARKDOWN = str.maketrans({**{sign: f"\\{sign}" for sign in "\\`*_<|"}, "\n": " ", "\r": " "})
 _LATEX = str.maketrans(

@@ -43,6 +43,9 @@ INTERACTION_COLUMNS = {
 
 _ALPHA = 0.05
 
+#: A setting with more steps between levels than this is taken as drawn from a range, and its chance pairs are left out.
+MOST_LEVELS = 12
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -81,7 +84,8 @@ def effects(
 
     A pair is two configurations that differ in one setting alone; trials of one configuration count as one, with the
     mean of their measures. Where a setting has more than two values, each two that follow each other are compared
-    (numbers in their order, others each with each). Effects are in the measure's unit: accuracies are fractions.
+    (numbers in their order, others each with each); of one with more than `MOST_LEVELS` such steps, as a range gives,
+    those of a single pair are left out. Effects are in the measure's unit: accuracies are fractions.
 
     Args:
         study: any study; a random search over continuous ranges has no pairs, and says so.
@@ -129,6 +133,8 @@ def _main_effects(cells: _Cells, names: Sequence[str], name: str) -> list[dict[s
     for low, high in _contrasts([key[place] for key in cells]):
         differences = [found[high] - found[low] for found in rest.values() if low in found and high in found]
         rows.append({"setting": name, "low": low, "high": high, **_summary("pairs", "effect", differences)})
+    if len(rows) > MOST_LEVELS:  # drawn from a range: two values that happen to be next to each other are no levels
+        rows = [row for row in rows if row["pairs"] > 1] or [{**rows[0], **_summary("pairs", "effect", [])}]
     matched = [row for row in rows if row["pairs"]]
     return matched or rows[:1]
 

@@ -26,6 +26,9 @@ _RASTER_FROM = 5_000
 #: Width of a letter of a label on a parallel axis of one column, in parts of the axis.
 _LETTER = 0.024
 
+#: Labels of ticks that are long and more than these stand upright: slanted ones would run into each other.
+_MOST_SLANTED = 8
+
 #: Labels of a logarithmic axis, at most.
 _MOST_LOG_LABELS = 4
 _FEWEST_LOG_LABELS = 2
@@ -124,7 +127,8 @@ def _dress(axes: Axes, axis: Axis, which: str) -> None:
     if axis.ticks:
         places, texts = zip(*axis.ticks, strict=True)
         long = which == "x" and max(map(len, texts)) * len(texts) > 24
-        rotation = {"rotation": 30, "ha": "right"} if long else {}
+        crowded = {"rotation": 90} if len(texts) > _MOST_SLANTED else {"rotation": 30, "ha": "right"}
+        rotation: dict[str, Any] = crowded if long else {}
         getattr(axes, f"set_{which}ticks")(places, texts, **rotation)
 
 

@@ -12,7 +12,7 @@ from analysis.plots.chart import Axis, Bars, Chart, Heat, Lines, Panel, Parallel
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-#: Above so many points a trace is drawn by WebGL.
+#: Where a trace has more points than this, its panel is drawn by WebGL.
 _WEBGL_FROM = 2_000
 
 _ROW_PIXELS = 150  # of an inch of a row's height in a paper
@@ -49,8 +49,13 @@ def draw(chart: Chart) -> go.Figure:
 
 
 def _add_panel(figure: go.Figure, panel: Panel, row: int, col: int) -> None:
+    import plotly.graph_objects as go  # noqa: PLC0415
+
+    # the browser lays what WebGL draws over all else, so a panel's lines and points are drawn by one of the two alone
+    large = any(len(mark.x) > _WEBGL_FROM for mark in panel.marks if isinstance(mark, Lines | Points))
+    kind = go.Scattergl if large else go.Scatter
     for mark in panel.marks:
-        figure.add_trace(_trace(mark), row=row, col=col)
+        figure.add_trace(_trace(mark, kind), row=row, col=col)
         if isinstance(mark, Lines) and mark.opacity < 1.0 and mark.in_legend:
             figure.add_trace(_legend_line(mark), row=row, col=col)
     figure.update_xaxes(**_axis(panel.x), row=row, col=col)
@@ -67,22 +72,19 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return {**shown, "zeroline": False, "automargin": True}
 
 
-def _trace(mark: Lines | Points | Bars | Heat) -> Any:
+def _trace(mark: Lines | Points | Bars | Heat, kind: Any) -> Any:
     match mark:
         case Lines():
-            return _lines(mark)
+            return _lines(mark, kind)
         case Points():
-            return _points(mark)
+            return _points(mark, kind)
         case Bars():
             return _bars(mark)
         case Heat():
             return _heat(mark)
 
 
-def _lines(mark: Lines) -> Any:
-    import plotly.graph_objects as go  # noqa: PLC0415
-
-    kind = go.Scattergl if len(mark.x) > _WEBGL_FROM else go.Scatter
+def _lines(mark: Lines, kind: Any) -> Any:
     shape, alone = "hv" if mark.steps else "linear", mark.alone
     points = {"size": np.where(alone, 5.0, 0.0).astype(np.float32), "color": mark.colour} if alone.any() else None
     return kind(
@@ -102,15 +104,11 @@ def _legend_line(mark: Lines) -> Any:
     return go.Scatter(x=[None], y=[None], mode="lines", name=mark.name, legendgroup=mark.name, line=line)
 
 
-def _points(mark: Points) -> Any:
-    import plotly.graph_objects as go  # noqa: PLC0415
-
-    kind = go.Scattergl if len(mark.x) > _WEBGL_FROM else go.Scatter
-    shown = go.Scatter if mark.low is not None else kind
+def _points(mark: Points, kind: Any) -> Any:
     error = None
     if mark.low is not None and mark.high is not None:
         error = {"array": mark.high - mark.y, "arrayminus": mark.y - mark.low, "symmetric": False, "thickness": 1.2}
-    return shown(
+    return kind(
         x=_compact(mark.x), y=_compact(mark.y), mode="markers", name=mark.name, text=list(mark.labels) or None,
         error_y=error, hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>" if mark.labels else None,
         marker={"color": mark.colour, "size": mark.size, "symbol": _SYMBOLS[mark.symbol],

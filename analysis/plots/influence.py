@@ -46,7 +46,8 @@ def effects_chart(study: Study) -> Chart:
         "standard error can be far too small: see the p-values."
     )
     panel = Panel(Axis("", ticks=ticks), Axis("Effect (points)"), marks)
-    return Chart("effects", "Effects", caption, (panel,), legend=False, height=2.6)
+    height = 2.6 if len(main) <= 8 else 3.6  # of more, the labels stand upright
+    return Chart("effects", "Effects", caption, (panel,), legend=False, height=height)
 
 
 def importance_chart(study: Study) -> Chart:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +157,13 @@ def test_the_noise_of_a_study_that_only_diverged_is_not_known(tmp_path):
     study = write_curves(tmp_path / "s", [[math.nan]] * 2)
     (line,) = noise(study).lines()
     assert "no trial ended in full" in line
+
+
+def test_values_from_a_range_that_happen_to_be_neighbours_are_no_levels(tmp_path: Path) -> None:
+    rates = [0.001 * (1.0 + trial) for trial in range(20)]
+    study = write_curves(tmp_path / "s", [[0.5 + rate] for rate in rates], [{"lr": rate} for rate in rates])
+    found = effects(study)
+    assert found.main["pairs"].tolist() == [0]
+    assert found.lines()[1:] == ["lr: no two configurations differ in it alone; see the importances"]
+    few = write_curves(tmp_path / "few", [[0.5 + rate] for rate in rates[:5]], [{"lr": rate} for rate in rates[:5]])
+    assert effects(few).main["pairs"].tolist() == [1, 1, 1, 1]

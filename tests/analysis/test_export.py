@@ -100,6 +100,11 @@ def test_latex_compiles(tmp_path, table, nasty):
     subprocess.run([compiler, *flags, "table.tex"], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_latex_beyond_the_latin_scripts_says_what_compiles_it(table):
+    assert "lualatex" not in export_table(table.assign(name="Zoë Müller"), "latex")
+    assert "compile with lualatex" in str(export_table(table.assign(name="\u65e5\u672c"), "latex")).splitlines()[1]
+
+
 def test_an_unknown_format_names_the_nearest(table):
     with pytest.raises(UnknownName, match="did you mean 'parquet'"):
         export_table(table, "parqet")

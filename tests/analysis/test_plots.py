@@ -227,3 +227,22 @@ def test_signs_that_no_font_has_and_long_levels_are_drawn_without_a_word(
 
 def test_lines_that_colours_alone_would_tell_apart_differ_in_their_dashes(search: Study) -> None:
     assert len({mark.dash for mark in lines(search, "exits").values()}) == 3
+
+
+def test_marks_of_a_large_panel_are_drawn_in_their_order() -> None:
+    many = Lines("many", "blue", np.arange(5_000.0), np.zeros(5_000))
+    few = Lines("few", "black", np.arange(3.0), np.zeros(3))
+    large = Chart("c", "C", "", (Panel(Axis("x"), Axis("y"), (many, few)),))
+    assert [trace.type for trace in in_plotly.draw(large).data] == ["scattergl", "scattergl"]
+    small = Chart("c", "C", "", (Panel(Axis("x"), Axis("y"), (few,)),))
+    assert [trace.type for trace in in_plotly.draw(small).data] == ["scatter"]
+
+
+def test_many_long_labels_stand_upright() -> None:
+    names = [f"a rather long label {place}" for place in range(12)]
+    ticks = tuple((float(place), name) for place, name in enumerate(names))
+    points = Points("p", "black", np.arange(12.0), np.zeros(12))
+    drawn = in_matplotlib.draw(Chart("c", "C", "", (Panel(Axis("", ticks=ticks), Axis("y"), (points,)),), legend=False))
+    drawn.canvas.draw()
+    boxes = [label.get_window_extent() for label in drawn.axes[0].get_xticklabels()]
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
