@@ -59,6 +59,10 @@ DIFFERENCE_COLUMNS: Mapping[str, str] = MappingProxyType(
 )
 
 
+#: A deviation of differences below this is none, but for rounding: an interval made of it would have no width.
+_NO_SPREAD = 1e-9
+
+
 def confirmation_of_study(study: Study) -> Confirmation:
     """What `study` confirms.
 
@@ -255,6 +259,8 @@ def _about_difference(row: Mapping[Any, Any]) -> str:
     text = f"against {other}: {_points(row['difference'])} points"
     if row["pairs"] == 1:
         return f"{text}, 1 pair: nothing can be said about its error"
+    if row["difference_sd"] < _NO_SPREAD:
+        return f"{text} in each of {row['pairs']} pairs, so that nothing can be said about its error"
     return (
         f"{text} [{_points(row['difference_low'])}, {_points(row['difference_high'])}], p = {row['p_value']:.3g} "
         f"({row['pairs']} pairs, which can give {row['p_least']:.3g} at least)"

@@ -8,6 +8,7 @@ import yaml
 from rich.table import Table
 
 from analysis.errors import AnalysisError
+from analysis.objects import is_url, store_url
 from analysis.study import open_study
 from search_spaces import SPACES, named_space, space_to_mapping
 from tune_gate.errors import Misuse, StudyImported, TuneGateError
@@ -33,6 +34,11 @@ def studies_view(root: Path) -> Table:
     return table
 
 
+def _place(study: Path) -> str:
+    """A study's place as a user would type it: a path eats one of the two slashes of a URL."""
+    return str(store_url(study)) if is_url(study) else str(study)
+
+
 def _row(study: Path) -> tuple[str, ...]:
     try:
         reader = ProgressReader(study)
@@ -40,11 +46,11 @@ def _row(study: Path) -> tuple[str, ...]:
     except StudyImported:
         return _imported_row(study)
     except (AnalysisError, TuneGateError) as error:
-        return (str(study), str(error), "", "", "")
+        return (_place(study), str(error), "", "", "")
     progress = reader.progress(current_holder(study) is not None)
     best = "" if progress.best is None else f"{progress.best.val_acc:.4f}"
     counted = f"{progress.ended}/{progress.wanted}"
-    return (str(study), progress.session, counted, best, f"{progress.hours:.3g} {progress.device}")
+    return (_place(study), progress.session, counted, best, f"{progress.hours:.3g} {progress.device}")
 
 
 def _imported_row(study: Path) -> tuple[str, ...]:
@@ -52,12 +58,12 @@ def _imported_row(study: Path) -> tuple[str, ...]:
     try:
         trials = opened.trials
     except AnalysisError as error:
-        return (str(study), str(error), "", "", "")
+        return (_place(study), str(error), "", "", "")
     best = trials["val_acc"].max()
     shown = "" if best != best else f"{best:.4f}"  # noqa: PLR0124  NaN
     device = "GPU" if opened.devices["gpus"] else "CPU"
     hours = float(trials[f"{device.lower()}_hours"].sum())
-    return (str(study), "imported", str(len(trials)), shown, f"{hours:.3g} {device}")
+    return (_place(study), "imported", str(len(trials)), shown, f"{hours:.3g} {device}")
 
 
 def spaces_view() -> Table:

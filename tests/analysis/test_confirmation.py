@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,15 @@ def test_the_sentences(confirmation):
     assert "winner, trial 1: 94.00 % on test [91.52, 96.48], 3 seeds" in text
     assert "promised 97.00 %: +3.00 points of optimism" in text
     assert "against runner-up, default (trial 2): +1.00 points [-1.48, +3.48], p = 0.5 (3 pairs" in text
+
+
+def test_equal_differences_have_no_interval(write_study):
+    """Two seeds on few test images can well differ by the same image or two."""
+    same = [replace(event, metrics={**event.metrics, "test_acc": 0.9 + 0.02 * (event.trial % 3 == 1)})
+            if isinstance(event, MeasuredOnTest) else event for event in confirming_events()]  # fmt: skip
+    lines = confirmation_lines(open_study(write_study(log_bytes(same), study=confirming_study())))
+    assert any("+2.00 points in each of 3 pairs, so that nothing can be said about its error" in line for line in lines)
+    assert not any("[+2.00, +2.00]" in line for line in lines)
 
 
 def test_before_the_test_split_is_opened(write_study):

@@ -276,7 +276,9 @@ def test_studies_in_a_store_are_listed(
     monkeypatch.setenv("COLUMNS", "300")
     run(make(url))
     command_line(["ls", f"file://{tmp_path}/bucket"], 0)
-    assert "6/6" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "6/6" in listed
+    assert f"{url} " in listed
 
 
 def test_a_fork_of_a_study_in_a_store_inherits_from_it_there(url: str, tmp_path: Path) -> None:
