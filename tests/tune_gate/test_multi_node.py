@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from analysis.events import AttemptFailed, EpochReported, SessionStarted, TrialFailed, TrialSuggested
+from analysis.events import AttemptFailed, EpochReported, ResourcesChosen, SessionStarted, TrialFailed, TrialSuggested
 from analysis.log import LOG_FILE, read_log
 from tests.tune_gate.test_on_ray import spec, wait_until
 from tests.tune_gate.test_search import essence
@@ -93,6 +93,17 @@ def test_fractions_of_three_nodes_gpus(cluster: Cluster, tmp_path: Path) -> None
     outcome = search(cluster, tmp_path / "study", "Slow", trials=9, resources={"cpus": 0.5, "gpus": 0.5})
     assert outcome.ended == "finished"
     check_whole(tmp_path / "study", 9)
+
+
+def test_resources_that_are_left_open_are_measured_on_a_node_and_used_on_all(cluster: Cluster, tmp_path: Path) -> None:
+    outcome = search(cluster, tmp_path / "study", "Slow", trials=9, resources="auto")
+    assert outcome.ended == "finished"
+    check_whole(tmp_path / "study", 9)
+    events = read_log(tmp_path / "study" / LOG_FILE)
+    (choice,) = (event for event in events if isinstance(event, ResourcesChosen))
+    assert (choice.settings["resources.gpus"], choice.settings["resources.cpus"]) in {(1.0, 2.0), (0.5, 1.0)}
+    assert [tried["trials"] for tried in choice.measured] == [1, 2]
+    assert outcome.study.trials["gpu_hours"].sum() > 0
 
 
 def test_labels_and_custom_resources_choose_nodes(cluster: Cluster, tmp_path: Path) -> None:
