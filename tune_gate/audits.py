@@ -25,9 +25,9 @@ from analysis.events import (
 )
 from analysis.trials import Trial
 from tune_gate.budget import Budget, current_budget
+from tune_gate.probing import lacks_probe
 from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import Decision, build_scheduler
-from tune_gate.search import lacks_probe
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import versions
 

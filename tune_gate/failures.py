@@ -12,7 +12,7 @@ import ray
 
 from analysis.events import PROBE_VALUE, FailureKind
 from trainables.errors import DeviceError
-from tune_gate.search import lacks_probe
+from tune_gate.probing import lacks_probe
 
 #: How Ray 2.60 says that an actor died with its node.
 _NODE_DIED = re.compile(r"node (has )?(died|was (removed|terminated|drained))|its node", re.IGNORECASE)

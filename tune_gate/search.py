@@ -7,9 +7,8 @@ it in virtual time. Every answer is in the log before it is given.
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +37,7 @@ from tune_gate.budget import current_budget
 from tune_gate.changes import current_spec, version_changes
 from tune_gate.deaths import DeathsFold
 from tune_gate.errors import Misuse, TuneGateError
+from tune_gate.probing import lacks_probe
 from tune_gate.recorder import Fold, Recorder
 from tune_gate.samplers import Sampler, build_sampler
 from tune_gate.schedulers import Scheduler, build_scheduler
@@ -56,12 +56,6 @@ class Assignment:
     settings: Mapping[str, Any]  # the full settings, as plain JSON values
     from_epoch: int  # no checkpoint beyond this epoch counts: what it holds was never reported
     probed: tuple[int, ...] = ()  # epochs after which it is probed
-
-
-def lacks_probe(probed: Collection[int], epoch: int, metrics: Mapping[str, float], metric: str) -> bool:
-    """Whether a report has no probe where one was to be taken. A trial that diverged needs none."""
-    diverged = metrics.get("diverged") or not math.isfinite(metrics[metric])
-    return epoch in probed and not diverged and PROBE_VALUE not in metrics
 
 
 class Journal(Protocol):
