@@ -62,6 +62,7 @@ class Smac:
         import smac
         from ConfigSpace import ConfigurationSpace
 
+        self._folder = tempfile.TemporaryDirectory(prefix="smac-")  # it goes with the search
         space = ConfigurationSpace(seed=seed)
         space.add([_smac_parameter(parameter) for parameter in curves.space.parameters])
         scenario = smac.Scenario(
@@ -69,10 +70,11 @@ class Smac:
             deterministic=True,
             n_trials=trials,
             seed=seed,
-            output_directory=Path(tempfile.mkdtemp(prefix="smac-")),
+            output_directory=Path(self._folder.name),
             **fidelities,
         )
-        self._smac = getattr(smac, facade)(scenario, _never_called, logging_level=False)
+        target = _never_called_with_budget if fidelities else _never_called
+        self._smac = getattr(smac, facade)(scenario, target, logging_level=False)
         self._parameters = curves.space.parameters
         self._epochs = curves.epochs
         self._numbers: dict[Any, int] = {}  # configuration -> trial
@@ -105,7 +107,11 @@ def smac_full_length(curves: RecordedCurves, seed: int, lengths: int) -> Smac:
     return Smac(curves, seed, "HyperparameterOptimizationFacade", lengths)
 
 
-def _never_called(config: Any, seed: int = 0, budget: float = 0.0) -> float:  # the signature that SMAC looks at
+def _never_called(config: Any, seed: int = 0) -> float:  # SMAC looks at the signature
+    raise NotImplementedError
+
+
+def _never_called_with_budget(config: Any, seed: int = 0, budget: float = 0.0) -> float:
     raise NotImplementedError
 
 
