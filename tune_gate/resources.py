@@ -36,7 +36,9 @@ class ResourceSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _read_auto(cls, given: Any) -> Any:
-        if isinstance(given, str) and given == AUTO:
+        if isinstance(given, str):
+            if given != AUTO:
+                raise ValueError("input should be auto, or a group of settings")
             return {"auto": get_args(Measurable)}
         if not isinstance(given, Mapping):
             return given

@@ -214,4 +214,6 @@ def _one_line(error: ValidationError, kind: type[StudySpec]) -> str:
             f" (in {'.'.join(where[:-1])!r})" if where[:-1] else ""
         )
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in {"model_type", "dict_type"}:  # pydantic's own words name our classes
+        message = "input should be a group of settings"
     return f"{dotted!r}: {message[0].lower()}{message[1:]} (given: {problem['input']!r})"
