@@ -36,6 +36,10 @@ MEMORY_SHARE = 0.8
 _HEAVY = ("depth", "block", "batch_size", "gate", "gate_input", "gate_hidden")
 
 
+class Died(Overloaded):
+    """The process of a trial that is measured is gone without a word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is to be measured: a study's trials, of which the heaviest stands for all."""
@@ -68,7 +72,12 @@ def choose_here(asked: Question, room: Room) -> Packing:
 
         def measure(split: Split) -> Load:
             nonlocal patience
-            load = side_by_side(asked, split, Path(name) / str(split.trials), patience * split.trials)
+            try:
+                load = side_by_side(asked, split, Path(name) / str(split.trials), patience * split.trials)
+            except Died:
+                if split.trials > 1:
+                    raise
+                load = side_by_side(asked, split, Path(name) / "again", patience)  # it was killed by chance, perhaps
             patience = min(patience, 60.0 + PATIENCE * max(load.seconds))
             return load
 
@@ -104,7 +113,7 @@ def side_by_side(asked: Question, split: Split, folder: Path, patience: float) -
         for trial in trials:
             line = _answer(trial, limit)
             if line != READY:
-                raise Overloaded(_problem(line))
+                raise _problem(line)
         for trial in trials:
             _tell(trial, "begin")
         answers = [_measured(_answer(trial, limit)) for trial in trials]
@@ -158,12 +167,14 @@ def _answer(process: subprocess.Popen[str], limit: float) -> str:
 
 def _measured(line: str) -> dict[str, Any]:
     if not line.startswith("{") or "error" in json.loads(line):
-        raise Overloaded(_problem(line))
+        raise _problem(line)
     return dict(json.loads(line))
 
 
-def _problem(line: str) -> str:
-    return str(json.loads(line)["error"]) if line else "its process died, of want of memory perhaps"
+def _problem(line: str) -> Overloaded:
+    if not line:
+        return Died("its process died, of want of memory perhaps")
+    return Overloaded(str(json.loads(line)["error"]))
 
 
 def _heaviest(settings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tune_gate.errors import Misuse
+from tune_gate.errors import Misuse, SearchFailed
 from tune_gate.failures import failure_message
 from tune_gate.heartbeat import Heartbeat
 from tune_gate.packing import Packing, Room
@@ -28,6 +28,7 @@ def choose_resources(search: Search, study: Path) -> None:
 
     Raises:
         Misuse: no node can hold a trial, or none can be measured.
+        SearchFailed: the node, or the worker that measured, was lost; another session may be luckier.
     """
     wanted = search.spec.resources
     if not wanted.auto:
@@ -49,16 +50,22 @@ def choose_resources(search: Search, study: Path) -> None:
             return
     try:
         packing: Packing = ray.get(running)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, Misuse):
-            raise Misuse(f"{error.cause}; say what a trial is given in 'resources'") from None
-        raise
     except ray.exceptions.RayError as error:
-        raise Misuse(
-            f"nothing could be measured on node {node.name} ({failure_message(error)}); try again, or say what a "
-            "trial is given in 'resources'"
-        ) from None
+        raise no_measurement(error, node) from None
     search.take_resources(packing.settings(), packing.room.name, str(packing), packing.record())
+
+
+def no_measurement(error: ray.exceptions.RayError, node: Node) -> Exception:
+    """What the session ends with where the measurement on `node` ended in `error`."""
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        told = failure_message(error).partition(". ")[0]  # Ray goes on for lines
+        return SearchFailed(
+            f"nothing could be measured on node {node.name} ({told}); where that does not pass, say what a trial is "
+            "given in 'resources'"
+        )
+    if isinstance(error.cause, Misuse):
+        return Misuse(f"{error.cause}; say what a trial is given in 'resources'")
+    return error
 
 
 def typical_node(nodes: Iterable[Node], wanted: ResourceSettings) -> Node:

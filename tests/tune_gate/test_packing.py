@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,14 +33,14 @@ from analysis.study import open_study
 from tests.tune_gate.test_on_ray import ROOT, wait_until
 from tests.tune_gate.test_on_ray import spec as small_study
 from tests.tune_gate.virtual_cluster import Cluster
-from tune_gate import plan
+from tune_gate import packing_here, plan
 from tune_gate.api import launch, resume
 from tune_gate.changes import current_spec, take_over_edits
 from tune_gate.dotted import with_changes
-from tune_gate.errors import Misuse, SpecError
+from tune_gate.errors import Misuse, SearchFailed, SpecError
 from tune_gate.packing import GAIN, MEMORY_MARGIN, Load, Overloaded, Packing, Room, Split, choose, splits
-from tune_gate.packing_here import Question, question, room_here, side_by_side
-from tune_gate.packing_on_ray import typical_node
+from tune_gate.packing_here import Died, Question, choose_here, question, room_here, side_by_side
+from tune_gate.packing_on_ray import no_measurement, typical_node
 from tune_gate.packing_process import measure, own_memory
 from tune_gate.placement import Node
 from tune_gate.resources import ResourceSettings
@@ -201,6 +202,42 @@ def test_a_node_with_gpus_and_of_the_few_cores_stands_for_the_others() -> None:
     assert typical_node(nodes, wanted(cpus="auto")).name == "plain"
     with pytest.raises(Misuse, match="no node of the cluster can hold a trial"):
         typical_node(nodes, wanted(cpus="auto", gpus=8))
+
+
+def test_a_trial_alone_whose_process_dies_is_measured_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been killed by chance, and without a measurement the search cannot begin. Several may want memory."""
+    asked, room, folders = asked_of_curves(), Room("node", 2, 0, 8e9), list[Path]()
+
+    def dies(deaths: int) -> Packing:
+        left = iter([True] * deaths)
+        folders.clear()
+
+        def run(_: Question, split: Split, folder: Path, patience: float) -> Load:
+            assert patience > 0
+            folders.append(folder)
+            if split.trials > 1 or next(left, False):
+                raise Died("its process died")
+            return Load((1.0,) * split.trials, 0)
+
+        monkeypatch.setattr(packing_here, "side_by_side", run)
+        return choose_here(asked, room)
+
+    packing = dies(1)
+    assert (packing.split.trials, packing.tried[1].reason) == (1, "its process died")
+    assert len(set(folders)) == len(folders) == 3
+    with pytest.raises(Misuse, match="a trial cannot be measured on node: its process died"):
+        dies(2)
+
+
+def test_a_measurement_that_is_lost_with_its_worker_or_node_is_no_mistake_of_the_user() -> None:
+    node = Node("1", "node", {"CPU": 2.0}, {})
+    for error in (ray.exceptions.WorkerCrashedError(), ray.exceptions.NodeDiedError("it is gone. See the logs.")):
+        found = no_measurement(error, node)
+        assert isinstance(found, SearchFailed)
+        assert str(found).startswith(f"nothing could be measured on node node ({type(error).__name__}: ")
+    cause = Misuse("a trial cannot be measured on node: CUDA out of memory")
+    task = ray.exceptions.RayTaskError("measure", "Traceback", cause)
+    assert str(no_measurement(task, node)) == f"{cause}; say what a trial is given in 'resources'"
 
 
 @pytest.fixture
