@@ -16,31 +16,35 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from analysis.files import write_atomic
 from tests.faults.cases import CASES, play
+from tests.faults.flavours import FLAVOURS, OF_KIND
 from tests.faults.records import add_case, add_run, add_tally, read_records, records_of
-from tests.faults.studies import SEEDS, FaultStudy, undisturbed
+from tests.faults.studies import SEEDS, FaultStudy, Undisturbed
 from tests.faults.tally import Campaign, Tally, report_text
-
-KINDS = ("local", "multi-node")
 
 #: A study is killed so often, unless fewer kills are left.
 KILLS_PER_STUDY = 10
 
 
 class Plan:
-    """Hands out studies, the kinds in turn, until the kills that were asked for are made; each has its own generator.
+    """Hands out studies until the kills that were asked for are made: the kinds in turn, and of a kind the flavours;
+    then one more trial at a time; then another seed. Each study has its own generator.
 
     A study may end before all its kills are made; what it leaves goes to a later one.
     """
 
-    def __init__(self, campaign: Campaign, root: Path) -> None:
+    def __init__(self, campaign: Campaign, root: Path, flavours: Collection[str] = tuple(FLAVOURS)) -> None:
         self._campaign = campaign
         self._root = root
+        self._flavours = {kind: [name for name in OF_KIND[kind] if name in flavours] for kind in OF_KIND}
+        self._given: Counter[str] = Counter()  # studies, by kind
         self._left = dict(campaign.wanted)  # kills that no study has been given
         self._number = 0
 
@@ -53,11 +57,15 @@ class Plan:
         kills = min(KILLS_PER_STUDY, self._left[kind])
         self._left[kind] -= kills
         number, self._number = self._number, self._number + 1
+        place = self._given[kind]
+        self._given[kind] += 1
+        flavours = self._flavours[kind]
         return FaultStudy(
             folder=self._root / f"study-{number:03d}",
             kind=kind,
-            seed=number // 2 % SEEDS,
-            concurrency=3 if kind == "multi-node" else 1 + number % 2,
+            flavour=FLAVOURS[flavours[place % len(flavours)]],
+            seed=place // (2 * len(flavours)) % SEEDS,
+            concurrency=3 if kind == "multi-node" else 1 + place // len(flavours) % 2,
             kills=kills,
             generator=random.Random(f"{self._campaign.seed}/{number}"),
         )
@@ -68,15 +76,14 @@ class Plan:
             self._left[study.kind] += study.kills - study.tally.made
 
 
-def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None:
+def run(
+    campaign: Campaign, root: Path, lanes: int, report: Path | None, flavours: Collection[str] = tuple(FLAVOURS)
+) -> None:
     """Run all studies, so many at a time. A study that fails keeps its folder, and the others go on."""
     if report is not None:
         add_run(records_of(report), campaign)
-    plan = Plan(campaign, root)
-    alone = sum(campaign.wanted[kind] for kind in campaign.wanted if kind == "local")
-    seeds = range(SEEDS if alone else 0)
-    with ThreadPoolExecutor(lanes) as pool:
-        wholes = dict(zip(seeds, pool.map(lambda seed: undisturbed(seed, root), seeds), strict=True))
+    plan = Plan(campaign, root, flavours)
+    undisturbed = Undisturbed(root)
     lock = threading.Lock()
 
     def lane() -> None:
@@ -86,7 +93,8 @@ def run(campaign: Campaign, root: Path, lanes: int, report: Path | None) -> None
             if study is None:
                 return
             try:
-                tally = study.run(wholes[study.seed] if study.concurrency == 1 else None)
+                alone = study.concurrency == 1
+                tally = study.run(undisturbed.of(study.flavour, study.seed) if alone else None)
             except Exception:  # noqa: BLE001  an error of the campaign itself belongs in its report
                 tally = study.tally
                 tally.failures.append(f"{study.folder.name}: the campaign failed: {traceback.format_exc(limit=3)}")
@@ -132,8 +140,8 @@ def tell(campaign: Campaign, study: FaultStudy, report: Path | None) -> None:
 def parse_kills(text: str) -> tuple[str, int]:
     """`local=140` as a kind and a number."""
     kind, _, number = text.partition("=")
-    if kind not in KINDS or not number.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=NUMBER with one of the kinds {', '.join(KINDS)}")
+    if kind not in OF_KIND or not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=NUMBER with one of the kinds {', '.join(OF_KIND)}")
     return kind, int(number)
 
 
@@ -145,15 +153,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lanes", type=int, default=3, help="studies at a time")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--cases", nargs="*", choices=CASES, default=[*CASES], metavar="CASE", help="only these cases")
+    parser.add_argument("--flavours", nargs="*", choices=FLAVOURS, default=[*FLAVOURS], help="only such studies")
     parser.add_argument("--without-cases", action="store_true", help="only the random kills")
     parser.add_argument("--append", action="store_true", help="add to what the report's records hold")
     given: Any = parser.parse_args(arguments)
     command = shlex.join(["python", "-m", "tests.faults.campaign", *(sys.argv[1:] if arguments is None else arguments)])
     if given.report is not None and not given.append:
         records_of(given.report).unlink(missing_ok=True)
+    for kind, _ in given.kills:
+        if not set(OF_KIND[kind]) & set(given.flavours):
+            parser.error(f"a {kind} study has none of the flavours {', '.join(given.flavours)}")
     campaign = Campaign(given.seed, dict(given.kills), command)
     root = Path(tempfile.mkdtemp(prefix="faults-"))
-    run(campaign, root, given.lanes, given.report)
+    run(campaign, root, given.lanes, given.report, given.flavours)
     if not given.without_cases:
         play_cases(campaign, given.cases, root, given.lanes, given.report)
     if campaign.clean:

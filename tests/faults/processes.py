@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.faults.traced import STUDY
 from tune_gate.lock import current_holder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,15 +26,18 @@ LOCAL_TARGETS = ("driver", "supervisor", "worker", "raylet", "GCS", "agent")
 JOINED_TARGETS = ("raylet of a joined node", "worker of a joined node", "agent of a joined node")
 MULTI_NODE_TARGETS = (*LOCAL_TARGETS, *JOINED_TARGETS)
 
+#: What is killed besides while `resources: auto` measures.
+MEASURED = "measured trial"
 
-def start(*command: object) -> subprocess.Popen[bytes]:
-    """Start `tune-gate COMMAND…`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tune_gate", *map(str, command)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-    )
+
+def start(study: Path, *command: object) -> subprocess.Popen[bytes]:
+    """Start `tune-gate COMMAND…`, which works for that study; what it says is added to a file beside the study."""
+    with study.with_name(f"{study.name}.said").open("ab") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tune_gate", *map(str, command)],
+            stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+            env={**environment(), STUDY: str(study)},
+        )  # fmt: skip
 
 
 def environment() -> dict[str, str]:
@@ -157,11 +161,29 @@ def _named(root: int, name: str) -> Iterator[int]:
 def kind_of(name: str, command: str) -> str | None:
     """What a process of Ray is, in our words; None for one that we leave alone."""
     command = command.strip()  # Ray pads the titles of its processes
+    if "tune_gate.packing_process" in command:
+        return MEASURED
     if name in ("gcs_server", "raylet"):
         return "GCS" if name == "gcs_server" else "raylet"
     if not command.startswith("ray::") or command.startswith("ray::IDLE"):
         return None
     return "agent" if command.endswith("Agent") else "worker"  # a raylet ends with its agents
+
+
+def left_over(study: Path, patience: float) -> list[int]:
+    """The measured trials of that study that outlive it by more than so many seconds."""
+    end = time.monotonic() + patience
+    while (found := list(_measured(study))) and time.monotonic() < end:
+        time.sleep(0.5)
+    return found
+
+
+def _measured(study: Path) -> Iterator[int]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if kind_of(process.name(), command) == MEASURED and process.environ().get(STUDY) == str(study):
+                yield process.pid
 
 
 def descendants(pid: int) -> list[psutil.Process]:

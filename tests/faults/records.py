@@ -70,7 +70,9 @@ def read_records(path: Path) -> Campaign:
             result = CaseResult(**record["case"])
             cases[result.name] = result
         else:
-            counted = {**record["tally"], "kills": Counter(record["tally"]["kills"])}
+            counted = {
+                name: Counter(value) if isinstance(value, dict) else value for name, value in record["tally"].items()
+            }
             campaign.tallies.setdefault(record["study"], Tally()).add(Tally(**counted))
     if campaign is None:
         raise ValueError(f"{path} is empty")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
+import signal
 import subprocess
+import threading
 import time
-from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from analysis.events import EpochReported, Event, SessionStarted
 from analysis.log import LOG_FILE, read_log
-from analysis.trials import Trial, fold_trials
+from analysis.trials import fold_trials
+from tests.faults.examine import examine
+from tests.faults.flavours import TRIALS, Flavour
 from tests.faults.processes import (
     JOINED_TARGETS,
     LOCAL_TARGETS,
+    MEASURED,
     MULTI_NODE_TARGETS,
     JoinedNodes,
     has_worker,
@@ -25,15 +30,10 @@ from tests.faults.processes import (
     strike,
 )
 from tests.faults.tally import Tally
-from tests.faults.traced import EPOCH_SECONDS, hold_file, read_trace
+from tests.faults.traced import EPOCH_SECONDS, Moment, hold_file, under_way
 from tests.tune_gate.test_search import essence
 from tune_gate.lock import current_holder
-from tune_gate.schedulers import build_scheduler
-from tune_gate.spec import study_spec
-from tune_gate.study_dir import checkpoint_folder
-from tune_gate.verify import verify_study
-
-TRIALS = 6
+from tune_gate.supervisor import MISUSE
 
 #: A study that has not ended after so long hangs, whatever was killed.
 PATIENCE_SECONDS = 900.0
@@ -50,7 +50,14 @@ AT_ONCE = (1, 1, 2, 3)
 #: This share of the strikes comes after some seconds, wherever the session is then, such as in its start.
 BLIND = 0.3
 
-#: Specs differ in their seeds only, and so few of them that each has one undisturbed study to compare with.
+#: This share of the strikes is aimed at a probe, where there are any.
+AIMED = 0.5
+
+#: So many strikes at most while resources are measured: nothing of such a session is in the log, and a supervisor gives
+#: up after five deaths in a row.
+AIMED_AT_MEASURING = 3
+
+#: Specs of a flavour differ in their seeds only: so few that each has one undisturbed study to compare with.
 SEEDS = 3
 
 
@@ -64,6 +71,7 @@ class FaultStudy:
 
     folder: Path
     kind: str  # local or multi-node
+    flavour: Flavour
     seed: int
     concurrency: int
     kills: int
@@ -74,20 +82,23 @@ class FaultStudy:
     @property
     def spec(self) -> dict[str, Any]:
         """The study's specification."""
-        if self.kind == "local":
-            return spec_of(self.seed, self.concurrency, local_cpus=self.concurrency)
-        return spec_of(self.seed, self.concurrency, local_cpus=1)  # more trials at a time than the head can hold
+        here = self.concurrency if self.kind == "local" else 1  # fewer than run at a time, where nodes join
+        return self.flavour.spec(self.seed, self.concurrency, local_cpus=here)
 
     def run(self, whole: list[dict[str, Any]] | None) -> Tally:
         """Run the study to its end through all the kills, and count; `whole` is what it must equal, if anything."""
         nodes = JoinedNodes(self.folder, 1 if self.kind == "multi-node" else 0)
         try:
             self._run(nodes)
-            self._examine(whole)
+            self.tally.flavours[self.flavour.name] += 1
+            events = examine(self.folder, self.spec, self.struck, self.tally)
+            if whole is not None:
+                self.tally.one_at_a_time += 1
+                self.tally.different += essence(events) != whole
         except (Stuck, OSError, ValueError, LookupError) as error:
             self.tally.failures.append(
-                f"{self.folder.name} ({self.kind}, seed {self.seed}): {type(error).__name__}: {error}; kept as "
-                f"{self.folder}"
+                f"{self.folder.name} ({self.kind}, {self.flavour.name}, seed {self.seed}): {type(error).__name__}: "
+                f"{error}; kept as {self.folder}"
             )
         finally:
             nodes.leave()
@@ -99,16 +110,19 @@ class FaultStudy:
         file = self.folder.with_suffix(".yaml")
         file.write_text(json.dumps(self.spec))  # JSON is YAML
         launch, resume = ("launch", file, "--dir", self.folder), ("resume", self.folder)
-        process = start(*launch)
+        process = start(self.folder, *launch)
         end = time.monotonic() + PATIENCE_SECONDS
         try:
             while not (process.poll() is not None and finished(self.folder)):
                 if time.monotonic() > end:
                     raise Stuck(f"not finished after {PATIENCE_SECONDS:.0f} s and {self.tally.made} kills")
                 if process.poll() is not None:
+                    if process.returncode == MISUSE:
+                        raise Stuck("a command took what a kill did for a mistake of the user")
                     self._wait_for_release()
+                    self.tally.gave_up += process.returncode != -signal.SIGKILL
                     self.tally.resumes += 1
-                    process = start(*(resume if (self.folder / "study.json").exists() else launch))
+                    process = start(self.folder, *(resume if (self.folder / "study.json").exists() else launch))
                 nodes.join()
                 if self.tally.made < self.kills:
                     self._strike(process, nodes)
@@ -120,39 +134,62 @@ class FaultStudy:
                 process.wait()
 
     def _strike(self, process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
-        """Kill something at a random moment: after some seconds, or after some more lines of the log."""
+        """Kill something at a random moment: after some seconds, after some more lines of the log, or inside what this
+        study's kills are aimed at.
+        """
         possible = MULTI_NODE_TARGETS if self.kind == "multi-node" else LOCAL_TARGETS
+        aim = self._aim()
+        if aim == "measuring run":
+            possible = (*possible, MEASURED)
         targets = self.generator.sample(possible, min(self.generator.choice(AT_ONCE), self.kills - self.tally.made))
+        if aim is not None:
+            with held(self.folder, aim):
+                self._wait_for(process, nodes, lambda: under_way(self.folder, aim))
+                self._kill(targets, process, nodes)
+            end = time.monotonic() + 10.0
+            while time.monotonic() < end and under_way(self.folder, aim):  # or the next strike would meet the same one
+                time.sleep(0.05)
+            return
         if self.generator.random() < BLIND:
             pause(process, self.generator.uniform(0.0, 15.0))
         else:
-            self._wait_for_work(process, nodes, targets)
+            with held(self.folder, "epoch"):
+                self._wait_for(process, nodes, lambda: self._is_at_work(targets, nodes))
             size, wanted = log_size(self.folder), self.generator.randint(1, 4)
             end = time.monotonic() + 10.0
             while process.poll() is None and time.monotonic() < end and lines_since(self.folder, size) < wanted:
                 time.sleep(0.05)
             pause(process, self.generator.uniform(0.0, EPOCH_SECONDS))
+        self._kill(targets, process, nodes)
+
+    def _aim(self) -> Moment | None:
+        """What the next strike waits for; None: it comes at random."""
+        aim = self.flavour.aim
+        if aim == "measuring run":  # there is no other chance once it is over
+            return aim if self.tally.inside[aim] < AIMED_AT_MEASURING and not has_trials(self.folder) else None
+        return aim if self.generator.random() < AIMED else None
+
+    def _kill(self, targets: list[str], process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
+        moments = [moment for moment in get_args(Moment) if under_way(self.folder, moment)]
         struck = time.time()
         killed = strike(targets, self.folder, process, nodes, self.generator) if process.poll() is None else []
         if killed:
             self.tally.kills.update(killed)
             self.tally.strikes += 1
+            self.tally.inside.update(moments)
             self.struck.append(struck)
 
-    def _wait_for_work(self, process: subprocess.Popen[bytes], nodes: JoinedNodes, targets: list[str]) -> None:
-        """Hold the study until a trial runs where one is to be killed, or on any node."""
-        joined = any(target in JOINED_TARGETS for target in targets)
-        hold = hold_file(self.folder)
-        hold.touch()
+    def _wait_for(self, process: subprocess.Popen[bytes], nodes: JoinedNodes, come: Callable[[], bool]) -> None:
+        """Return when that has come, when the command has ended, or after a while."""
         end = time.monotonic() + START_SECONDS
-        try:
-            while process.poll() is None and time.monotonic() < end:
-                nodes.join()
-                if nodes.at_work or (not joined and has_worker(self.folder)):
-                    return
-                time.sleep(0.5)
-        finally:
-            hold.unlink()
+        while process.poll() is None and time.monotonic() < end and not come():
+            nodes.join()
+            time.sleep(0.2)
+
+    def _is_at_work(self, targets: list[str], nodes: JoinedNodes) -> bool:
+        """Whether a trial runs where one is to be killed, or on any node."""
+        joined = any(target in JOINED_TARGETS for target in targets)
+        return nodes.at_work or (not joined and has_worker(self.folder))
 
     def _wait_for_release(self) -> None:
         """A driver without a supervisor ends by itself; wait for it."""
@@ -162,100 +199,56 @@ class FaultStudy:
                 raise Stuck(f"still held by {holder}, {RELEASE_SECONDS:.0f} s after its supervisor's death")
             time.sleep(0.1)
 
-    def _examine(self, whole: list[dict[str, Any]] | None) -> None:
-        """Count what went wrong in the finished study: once from the log alone, and once as `verify` sees it."""
-        events = read_log(self.folder / LOG_FILE)
-        trials = fold_trials(events)
-        reports = [event for event in events if isinstance(event, EpochReported)]
-        seen = Counter((report.trial, report.epoch) for report in reports)
-        tally = self.tally
-        tally.studies += 1
-        tally.restarts += sum(isinstance(event, SessionStarted) for event in events) - 1 - tally.resumes
-        tally.wanted += TRIALS
-        tally.trials += len(trials)
-        tally.reports += len(reports)
-        tally.doubled += sum(count - 1 for count in seen.values())
-        tally.lost += abs(TRIALS - len(trials))
-        for trial in trials.values():
-            tally.lost += len(
-                set(range(1, trial.epoch + 1)) - {epoch for number, epoch in seen if number == trial.number}
-            )
-            if trial.state == "failed":
-                tally.failures.append(f"{self.folder.name}: trial {trial.number} was given up: {trial.reason}")
-        tally.wrong_decisions += wrong_decisions(self.spec, events)
-        differences = verify_study(self.folder).differences
-        tally.differences += len(differences)
-        tally.failures += [f"{self.folder.name}: verify: {difference}" for difference in differences]
-        tally.redone_seconds += self._redone(trials, reports)
-        if whole is not None:
-            tally.one_at_a_time += 1
-            tally.different += essence(events) != whole
 
-    def _redone(self, trials: dict[int, Trial], reports: list[EpochReported]) -> list[float]:
-        """For each strike, the seconds for which epochs had been trained that were never acknowledged.
+class Undisturbed:
+    """The events of studies whom nobody kills, one trial at a time; each is run once, when it is first asked for."""
 
-        What was begun after a kill (a worker outlives its driver) counts to that strike, else to the next one.
-        """
-        redone = [0.0] * len(self.struck)
-        acknowledged = {(report.trial, report.attempt, report.epoch) for report in reports}
-        for number in trials:
-            saved: dict[tuple[int, int], float] = {}
-            begun: dict[tuple[int, int], float] = {}
-            for line in read_trace(checkpoint_folder(self.folder, number)):
-                (begun if line["what"] == "begun" else saved)[line["attempt"], line["epoch"]] = line["time"]
-            for (attempt, epoch), start_time in begun.items():
-                if (number, attempt, epoch) in acknowledged or not redone:
-                    continue
-                following = [i for i, struck in enumerate(self.struck) if struck >= start_time]
-                kill = following[0] if following else len(redone) - 1
-                ended = saved.get((attempt, epoch), start_time + EPOCH_SECONDS)
-                redone[kill] += max(0.0, min(ended, self.struck[kill]) - start_time) or ended - start_time
-        return redone
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._locks: dict[tuple[str, int], threading.Lock] = {}
+        self._found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+
+    def of(self, flavour: Flavour, seed: int) -> list[dict[str, Any]]:
+        """The study of that flavour and seed. Raises `Stuck` where it does not finish."""
+        key = (flavour.name, seed)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._found:
+                self._found[key] = self._run(flavour, seed)
+            return self._found[key]
+
+    def _run(self, flavour: Flavour, seed: int) -> list[dict[str, Any]]:
+        folder = self._root / f"undisturbed-{flavour.name}-{seed}"
+        file = folder.with_suffix(".yaml")
+        file.write_text(json.dumps(flavour.spec(seed, 1, 1)))
+        start(folder, "launch", file, "--dir", folder).wait(timeout=PATIENCE_SECONDS)
+        if not finished(folder):
+            raise Stuck(f"the undisturbed study {folder} did not finish")
+        return essence(read_log(folder / LOG_FILE))
 
 
-def spec_of(seed: int, concurrency: int, local_cpus: int) -> dict[str, Any]:
-    """A small study."""
-    return {
-        "name": f"faults-{seed}",
-        "seed": seed,
-        "trials": TRIALS,
-        "epochs": 9,
-        "scheduler": {"rungs": [3, 6]},
-        "sampler": {"startup": 3},
-        "trainable": "tests.faults.traced:Traced",
-        "failures": {"retries": 50},  # kills are not the trials' fault
-        "resources": {"local_cpus": local_cpus, "concurrency": concurrency},
-    }
-
-
-def undisturbed(seed: int, root: Path) -> list[dict[str, Any]]:
-    """The events of the study of that seed when nobody kills anything, one trial at a time."""
-    folder = root / f"undisturbed-{seed}"
-    file = folder.with_suffix(".yaml")
-    file.write_text(json.dumps(spec_of(seed, 1, 1)))
-    start("launch", file, "--dir", folder).wait(timeout=PATIENCE_SECONDS)
-    if not finished(folder):
-        raise Stuck(f"the undisturbed study {folder} did not finish")
-    return essence(read_log(folder / LOG_FILE))
-
-
-def wrong_decisions(spec: dict[str, Any], events: list[Event]) -> int:
-    """Recorded decisions that a fold of the log would not have taken; an interrupted trial was to go on."""
-    scheduler = build_scheduler(study_spec(spec))
-    wrong = 0
-    for event in events:
-        if isinstance(event, EpochReported):
-            decision = scheduler.decide(event.trial, event.epoch, event.metrics)
-            action = "continue" if event.action == "interrupt" else event.action
-            wrong += (decision.action, decision.rung) != (action, event.rung)
-        scheduler.apply(event)
-    return wrong
+@contextlib.contextmanager
+def held(folder: Path, moment: Moment) -> Iterator[None]:
+    """Within the block no epoch of the study begins, or no probe or measured epoch of it ends."""
+    hold = hold_file(folder, moment)
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
 
 
 def finished(folder: Path) -> bool:
     """Whether every trial has ended."""
     trials = fold_trials(read_log(folder / LOG_FILE))
     return len(trials) == TRIALS and all(trial.ended for trial in trials.values())
+
+
+def has_trials(folder: Path) -> bool:
+    """Whether a first trial was suggested."""
+    return bool(fold_trials(read_log(folder / LOG_FILE)))
 
 
 def log_size(folder: Path) -> int:

@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.faults.traced import EPOCH_SECONDS
+from tests.faults.flavours import FLAVOURS
+from tests.faults.traced import EPOCH_SECONDS, PROBE_SECONDS
 from tune_gate.study_dir import versions
 
 
@@ -18,15 +19,19 @@ class Tally:
     """What was seen of the studies of one kind (or of all)."""
 
     kills: Counter[str] = field(default_factory=Counter)  # by the process that was killed
+    flavours: Counter[str] = field(default_factory=Counter)  # studies, by what they differ in
+    inside: Counter[str] = field(default_factory=Counter)  # strikes, by what was under way
     strikes: int = 0  # moments at which processes were killed, one or several at once
     studies: int = 0
     one_at_a_time: int = 0  # of them, those that were compared with an undisturbed one
     resumes: int = 0  # commands after a supervisor had gone
+    gave_up: int = 0  # of them, those after a command that had ended by itself
     restarts: int = 0  # sessions that a supervisor started after another had died
     wanted: int = 0  # trials
     trials: int = 0
     reports: int = 0
-    lost: int = 0  # trials that are missing, and epochs that are missing between those reported
+    probes: int = 0  # reports that hold a probe
+    lost: int = 0  # trials that are missing, epochs that are missing between those reported, and probes of these
     doubled: int = 0  # reports of an epoch that was reported before
     wrong_decisions: int = 0
     different: int = 0  # one-at-a-time studies whose events are not those of the undisturbed one
@@ -97,17 +102,23 @@ class Campaign:
         return all(self.tallies.get(kind, Tally()).made >= kills for kind, kills in self.wanted.items())
 
 
+_MOMENTS = (("epoch", "an epoch"), ("probe", "a probe"), ("measuring run", "the measuring run of `resources: auto`"))
+
 #: The rows of the table of counts: a heading, and what is shown of a tally.
 _ROWS = (
     ("strikes, each of one to three kills at once", lambda t: t.strikes),
+    *((f"… while {words} was under way", lambda t, moment=moment: t.inside[moment]) for moment, words in _MOMENTS),
     ("studies", lambda t: t.studies),
+    *((f"… of the flavour {name}", lambda t, name=name: t.flavours[name]) for name in FLAVOURS),
     ("… of them with one trial at a time, compared with an undisturbed one", lambda t: t.one_at_a_time),
     ("sessions that a supervisor started after a death", lambda t: t.restarts),
     ("`resume` (or `launch` anew) after a supervisor's death", lambda t: t.resumes),
+    ("… where the command had ended by itself", lambda t: t.gave_up),
     ("trials asked for", lambda t: t.wanted),
     ("trials in the logs", lambda t: t.trials),
     ("epochs reported", lambda t: t.reports),
-    ("**lost**: trials or epochs missing", lambda t: t.lost),
+    ("… with a probe", lambda t: t.probes),
+    ("**lost**: trials, epochs or probes missing", lambda t: t.lost),
     ("**doubled**: epochs reported twice", lambda t: t.doubled),
     ("**wrong decisions**: not those of a fold of the log", lambda t: t.wrong_decisions),
     ("one-at-a-time studies that differ from the undisturbed one", lambda t: t.different),
@@ -141,8 +152,8 @@ def report_text(campaign: Campaign) -> str:
         *(_row(name, *(show(tally) for tally in columns.values())) for name, show in _ROWS),
         *_redone(columns),
         "",
-        f"An epoch lasts {EPOCH_SECONDS:g} s here. Work redone: the seconds for which epochs had been trained that "
-        "no report acknowledged when the strike came.",
+        f"An epoch lasts {EPOCH_SECONDS:g} s here, a probe {PROBE_SECONDS:g} s. Work redone: the seconds for which "
+        "epochs had been trained and probed that no report acknowledged when the strike came.",
         "",
         *_failures(total),
         *_cases(campaign.cases),

@@ -6,27 +6,30 @@ import argparse
 import random
 import signal
 import subprocess
-import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.faults.campaign import Campaign, Plan, parse_kills, run
-from tests.faults.processes import JoinedNodes, kind_of, strike
+from tests.faults.flavours import FLAVOURS, TRIALS
+from tests.faults.processes import MEASURED, JoinedNodes, kind_of, strike
 from tests.faults.records import add_case, add_run, add_tally, read_records
 from tests.faults.tally import CaseResult, Tally, quantile, report_text
-from tests.faults.traced import Traced, hold_file, read_trace
-from trainables.work import WorkOrder
+from tune_gate.spec import study_spec
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_few_kills_leave_the_studies_as_they_were(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flavour", "moment"), [("asha", "epoch"), ("promotion-probes", "probe"), ("auto", "measuring run")]
+)
+def test_a_few_kills_leave_the_studies_as_they_were(tmp_path: Path, flavour: str, moment: str) -> None:
     campaign = Campaign(seed=1, wanted={"local": 4}, command="pytest")
-    run(campaign, tmp_path, lanes=1, report=tmp_path / "REPORT.md")
+    run(campaign, tmp_path, lanes=1, report=tmp_path / "REPORT.md", flavours=[flavour])
     assert campaign.clean, report_text(campaign)
     assert campaign.complete
+    assert campaign.total.inside[moment]
     assert "| SIGKILLs | 4 | 4 |" in (tmp_path / "REPORT.md").read_text()
 
 
@@ -42,6 +45,22 @@ def test_the_plan_makes_exactly_the_kills_asked_for(tmp_path: Path) -> None:
         draws.append((study.folder, study.generator.random()))
     assert made == {"local": 14, "multi-node": 6}
     assert len(set(draws)) == len(draws)
+
+
+def test_studies_take_turns_in_flavour_then_in_workers_then_in_seeds(tmp_path: Path) -> None:
+    plan = Plan(Campaign(0, {"local": 200, "multi-node": 40}, ""), tmp_path)
+    studies = list(iter(plan.next, None))
+    local = [study for study in studies if study.kind == "local"]
+    assert {(study.flavour.name, study.concurrency, study.seed) for study in local[:16]} == {
+        (name, concurrency, seed) for name in FLAVOURS for concurrency in (1, 2) for seed in (0, 1)
+    }
+    assert [study.flavour.name for study in studies if study.kind == "multi-node"] == [
+        "asha", "promotion-probes", "asha-probes", "asha",
+    ]  # fmt: skip
+    only = Plan(Campaign(0, {"local": 30}, ""), tmp_path, ["auto"])
+    assert {study.flavour.name for study in iter(only.next, None)} == {"auto"}
+    for flavour in FLAVOURS.values():
+        assert study_spec(flavour.spec(1, 2, 2)).trials == TRIALS
 
 
 def test_a_study_that_failed_gives_no_kills_back(tmp_path: Path) -> None:
@@ -80,7 +99,7 @@ def test_runs_that_share_records_make_one_report(tmp_path: Path) -> None:
     path = tmp_path / "REPORT.jsonl"
     add_run(path, Campaign(3, {"local": 2}, "first", started=1.0))
     add_run(path, Campaign(4, {"multi-node": 5}, "second", started=2.0))
-    add_tally(path, "local", Tally(studies=1, kills=Counter(driver=1), redone_seconds=[0.5]))
+    add_tally(path, "local", Tally(studies=1, kills=Counter(driver=1), inside=Counter(probe=2), redone_seconds=[0.5]))
     add_case(path, CaseResult("torn tail", "is cut", 1.0, error="it was not"))
     add_tally(path, "local", Tally(studies=1, kills=Counter(driver=1), failures=["it hangs"]))
     add_case(path, CaseResult("torn tail", "is cut", 2.0))
@@ -88,7 +107,7 @@ def test_runs_that_share_records_make_one_report(tmp_path: Path) -> None:
     assert (found.seed, found.started, found.command, found.further) == (3, 1.0, "first", ["second"])
     assert found.wanted == {"local": 2, "multi-node": 5}
     assert found.tallies["local"] == Tally(
-        studies=2, kills=Counter(driver=2), redone_seconds=[0.5], failures=["it hangs"]
+        studies=2, kills=Counter(driver=2), inside=Counter(probe=2), redone_seconds=[0.5], failures=["it hangs"]
     )
     assert [(case.name, case.error) for case in found.cases] == [("torn tail", "")]
     assert "Written by 2 runs of the campaign." in report_text(found)
@@ -126,6 +145,7 @@ def test_quantiles() -> None:
         ("ray::DashboardA", "ray::DashboardAgent", "agent"),
         ("ray::RuntimeEnv", "ray::RuntimeEnvAgent      ", "agent"),
         ("python", "python -u log_monitor.py", None),
+        ("python", "/usr/bin/python -m tune_gate.packing_process", MEASURED),
     ],
 )
 def test_processes_are_told_apart(name: str, command: str, kind: str | None) -> None:
@@ -137,19 +157,6 @@ def test_a_strike_kills_what_is_there(tmp_path: Path) -> None:
         killed = strike(["driver", "supervisor"], tmp_path, supervisor, JoinedNodes(tmp_path, 0), random.Random(0))
     assert killed == ["supervisor"]
     assert supervisor.returncode == -signal.SIGKILL
-
-
-def test_a_held_study_begins_no_epoch(tmp_path: Path) -> None:
-    hold_file(tmp_path).touch()
-    folder = tmp_path / "trials" / "1"
-    order = WorkOrder(1, 1, {"seed": 0}, 0, str(folder), every=1, keep=2, cpus=1.0, gpus=0.0)
-    trainable = Traced(order.to_dict())
-    thread = threading.Thread(target=trainable.before_epoch)
-    thread.start()
-    assert read_trace(folder) == []
-    hold_file(tmp_path).unlink()
-    thread.join()
-    assert [line["what"] for line in read_trace(folder)] == ["begun"]
 
 
 def test_kinds_of_kills_are_checked() -> None:

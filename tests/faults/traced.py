@@ -3,48 +3,89 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import psutil
 
 from tests.tune_gate.curve_trainable import CurveTrainable
 
 EPOCH_SECONDS = 0.15
+PROBE_SECONDS = 0.15
 TRACE = "trace.jsonl"
+
+#: Where in a trial's work a kill can be aimed at: in an epoch, in a probe, or while `resources: auto` measures.
+Moment = Literal["epoch", "probe", "measuring run"]
+
+#: The environment variable that tells a search's processes which study they work for.
+STUDY = "TUNE_GATE_FAULTS_STUDY"
+
+#: What a trace says when a moment has begun; `saved` ends them all.
+_BEGUN: dict[Moment, str] = {"epoch": "begun", "probe": "probing", "measuring run": "measuring"}
 
 
 class Traced(CurveTrainable):
-    """Notes when each epoch begins and when it has been saved: what was begun and never reported was work lost.
+    """Notes when each epoch begins and when its step is over: what was begun and never reported was work lost.
 
-    While the campaign waits for a node or a worker to kill, the study is held, or it would end meanwhile.
+    While the campaign waits for something to kill, the study is held, or it would end meanwhile.
     """
 
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        self._study, self._trace = self._folder.parents[1], self._folder / TRACE
+        searched = os.environ.get(STUDY)
+        # A trial that is measured lies in a folder of its own, which goes when it has been.
+        self._measured = searched is not None and not self._folder.is_relative_to(Path(searched).resolve())
+        if searched is not None and self._measured:
+            self._study, self._trace = Path(searched), measuring_trace(Path(searched))
+
     def before_epoch(self) -> None:
-        hold = hold_file(self._folder.parents[1])
-        while hold.exists():
-            time.sleep(0.05)
-        self._note("begun", self._epoch + 1)
+        if self._measured:
+            self._note("measuring", self._epoch + 1)
+            self._wait("measuring run")
+        else:
+            self._wait("epoch")
+            self._note("begun", self._epoch + 1)
         time.sleep(EPOCH_SECONDS)
+
+    def before_probe(self) -> None:
+        self._note("probing", self._epoch)
+        self._wait("probe")
+        time.sleep(PROBE_SECONDS)
 
     def step(self) -> dict[str, Any]:
         result = super().step()
         self._note("saved", self._epoch)
         return result
 
+    def _wait(self, moment: Moment) -> None:
+        hold = hold_file(self._study, moment)
+        while hold.exists():
+            time.sleep(0.05)
+
     def _note(self, what: str, epoch: int) -> None:
-        line = {"what": what, "attempt": self._order.attempt, "epoch": epoch, "time": time.time()}
-        with (self._folder / TRACE).open("a") as trace:
+        line = {
+            "what": what, "attempt": self._order.attempt, "epoch": epoch, "time": time.time(), "process": os.getpid(),
+        }  # fmt: skip
+        with self._trace.open("a") as trace:
             trace.write(json.dumps(line) + "\n")
 
 
-def hold_file(study: Path) -> Path:
-    """While this file exists, no epoch of that study begins."""
-    return study.with_name(f"{study.name}.hold")
+def hold_file(study: Path, moment: Moment) -> Path:
+    """While this file exists, no epoch of that study begins, or no probe or measured epoch of it ends."""
+    return study.with_name(f"{study.name}.hold-{moment.replace(' ', '-')}")
 
 
-def read_trace(folder: Path) -> list[dict[str, Any]]:
-    """The trace of the trial whose checkpoints are in `folder`; a line that a kill has torn is left out."""
-    path = folder / TRACE
+def measuring_trace(study: Path) -> Path:
+    """The trace of the trials that `resources: auto` measures for a study."""
+    return study.with_name(f"{study.name}.measuring.jsonl")
+
+
+def read_trace(path: Path) -> list[dict[str, Any]]:
+    """The lines of a trace; one that a kill has torn is left out."""
     if not path.exists():
         return []
     lines = []
@@ -54,3 +95,27 @@ def read_trace(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
+
+
+def under_way(study: Path, moment: Moment) -> bool:
+    """Whether a living process of that study is inside such a moment now."""
+    paths = [measuring_trace(study)] if moment == "measuring run" else study.glob(f"trials/*/{TRACE}")
+    return any(
+        line["what"] == _BEGUN[moment] and _lives(line["process"], line["time"])
+        for path in paths
+        for line in _newest(path)
+    )
+
+
+def _newest(path: Path) -> Iterator[dict[str, Any]]:
+    """The newest line of each process in a trace."""
+    yield from {line["process"]: line for line in read_trace(path)}.values()
+
+
+def _lives(pid: int, since: float) -> bool:
+    """Whether the process that had this number then lives."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() <= since and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -56,8 +56,12 @@ class CurveTrainable(tune.Trainable):
         temporary.rename(path)
         metrics = {"val_acc": val_acc, "val_loss": 1 - val_acc, "seconds": 0.01, "diverged": 0.0, "val_images": 500.0}
         if self._order.probes is not None and self._epoch in self._order.probes.epochs:
+            self.before_probe()
             metrics |= {"probe_val_acc": plateau - 0.05 * generator.random(), "probe_seconds": 0.004}
         return {"epoch": self._epoch, "metrics": metrics, "warnings": []}
 
     def before_epoch(self) -> None:
         """A hook for tests that make trouble."""
+
+    def before_probe(self) -> None:
+        """Another: the epoch is saved, and not reported yet."""
