@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,6 +86,7 @@ class Explanation:
     judgements: tuple[Judgement, ...]
     failures: tuple[Failure, ...]
     spent: Spent
+    interrupted: float | None  # Unix time of the log's last line, where no driver holds the study; None otherwise
 
     def to_record(self) -> dict[str, Any]:
         """The explanation as JSON has it; a number that is not finite is None."""
@@ -116,9 +118,18 @@ class Explanation:
             case "running":
                 return f"running, {at}"
             case "paused":
-                return f"paused at {at}: it goes on once it is among the best of its rung"
+                best = "it goes on once it is among the best of its rung"
+                return f"paused at {at}: {self._interruption('with `tune-gate resume` ')}{best}"
             case _:
-                return f"waiting, {at}: it {'goes' if self.epoch else 'starts'} on with `tune-gate resume`"
+                goes_on = f"it {'goes on' if self.epoch else 'starts'} with `tune-gate resume`"
+                return f"waiting, {at}" + (f": {self._interruption()}{goes_on}" if self.interrupted else "")
+
+    def _interruption(self, resumed: str = "") -> str:
+        """When the search was interrupted; empty where a driver is at it."""
+        if self.interrupted is None:
+            return ""
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.interrupted))
+        return f"the search was interrupted at {when}; {resumed}"
 
     def _where_stopped(self) -> str:
         here = [judgement for judgement in self.judgements if judgement.rung == self.epoch]
@@ -153,7 +164,14 @@ def why(study: Study, trial: int) -> Explanation:
         judgements=_judgements(study, trial),
         failures=_failures(study, record),
         spent=_spent(study, record, row),
+        interrupted=_last_line(study) if study.abandoned else None,
     )
+
+
+def _last_line(study: Study) -> float:
+    """When the log was last written to, Unix time; it names a trial."""
+    last, reports = study.columns.others[-1][1].time, study.columns.reports
+    return last if reports.empty else max(last, float(reports["time"].max()))
 
 
 def _spent(study: Study, record: Trial, row: Mapping[Any, Any]) -> Spent:

@@ -14,9 +14,10 @@ from analysis.arms import Confirmation, confirmation_of
 from analysis.copies import local_copy
 from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
 from analysis.events import Event, ResourcesChosen, SpecChanged, TrialInherited
+from analysis.holders import current_holder
 from analysis.log import LOG_FILE, LogPosition, decode_lines, opening_events
 from analysis.names import unknown_name
-from analysis.trials import Trial, fold_trials
+from analysis.trials import Trial, abandon, fold_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,7 @@ class Study:
     path: Path
     spec: StudyHeader
     log_bytes: int  # size of the log when the study was opened
+    abandoned: bool = False  # no driver held it then: what its log says to be running is not
 
     @property
     def name(self) -> str:
@@ -89,14 +91,20 @@ class Study:
     @cached_property
     def records(self) -> dict[int, Trial]:
         """The trials with all their reports, by number."""
-        return fold_trials(self.events)
+        trials = fold_trials(self.events)
+        if self.abandoned:
+            abandon(trials.values())
+        return trials
 
     @cached_property
     def columns(self) -> LogColumns:
         """The log as columns, from which the tables are made."""
         from analysis.columns import read_columns  # noqa: PLC0415  pandas is needed for tables only
 
-        return read_columns(self.path / LOG_FILE, self.log_bytes)
+        columns = read_columns(self.path / LOG_FILE, self.log_bytes)
+        if self.abandoned:
+            abandon(columns.trials.values())
+        return columns
 
     @cached_property
     def devices(self) -> Mapping[str, float]:
@@ -155,7 +163,9 @@ def open_study(path: str | Path) -> Study:
         what = f"holds no {STUDY_FILE}" if folder.is_dir() else "is no folder"
         raise StudyNotFound(f"no study at {folder}: it {what}") from None
     log = folder / LOG_FILE
-    return Study(folder, _header(file, text), log.stat().st_size if log.exists() else 0)
+    header, size = _header(file, text), log.stat().st_size if log.exists() else 0
+    # Others ran what was imported, and whether they still do is not ours to say.
+    return Study(folder, header, size, abandoned=not header.runs and current_holder(folder) is None)
 
 
 def list_studies(root: str | Path, depth: int = 3) -> list[Path]:

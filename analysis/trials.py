@@ -14,6 +14,7 @@ from analysis.events import (
     EpochReported,
     Event,
     MeasuredOnTest,
+    SessionStarted,
     TrialFailed,
     TrialPromoted,
     TrialRetired,
@@ -128,10 +129,8 @@ class TrialsFold:
             case MeasuredOnTest(trial=number) if number in self.trials:
                 trial = self.trials[number]
                 trial.measured = trial.measured or event
-            case BudgetExtended():
-                for trial in self.trials.values():
-                    if trial.state == "completed" and trial.epoch < event.epochs:
-                        trial.state = "waiting"
+            case SessionStarted() | BudgetExtended():
+                _turn_all(self.trials.values(), event)
             case _:
                 pass
 
@@ -153,6 +152,23 @@ class TrialsFold:
     def unfinished(self) -> list[Trial]:
         """The trials that have not ended, in the order in which they were suggested."""
         return [self.trials[number] for number in sorted(self.startable | self._paused)]
+
+
+def _turn_all(trials: Iterable[Trial], event: SessionStarted | BudgetExtended) -> None:
+    """What a new session, or a larger budget, means for all trials."""
+    if isinstance(event, SessionStarted):
+        abandon(trials)  # its workers are none of those that ran before
+        return
+    for trial in trials:
+        if trial.state == "completed" and trial.epoch < event.epochs:
+            trial.state = "waiting"
+
+
+def abandon(trials: Iterable[Trial]) -> None:
+    """Nobody drives the study any more: the trials that ran wait for the next session."""
+    for trial in trials:
+        if trial.state == "running":
+            trial.state = "waiting"
 
 
 def _turn(trial: Trial, event: TrialFailed | TrialPromoted | TrialRetired) -> None:

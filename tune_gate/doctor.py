@@ -19,11 +19,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from analysis.holders import STALE_SECONDS
 from analysis.objects import is_url
 from tune_gate.doctor_processes import check_gpus, check_ray
 from tune_gate.doctor_store import check_store
 from tune_gate.findings import Check, Finding, examine
-from tune_gate.holder import STALE_SECONDS
 from tune_gate.working_copy import cache_folder
 
 GB = 1e9

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from analysis.errors import StoreError
+from analysis.holders import STALE_SECONDS
 from analysis.objects import open_store
 from tune_gate.findings import Finding
-from tune_gate.holder import STALE_SECONDS
 
 DRIFT_SECONDS = 5.0
 

@@ -10,39 +10,27 @@ import fcntl
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from analysis.copies import origin_of, quoted, shown
-from analysis.objects import is_url, open_store
+from analysis.holders import (
+    HEARTBEAT_SECONDS,
+    LOCK_FILE,
+    STALE_SECONDS,
+    Holder,
+    current_holder,
+    holder_here,
+    named_in,
+    this_process,
+)
+from analysis.objects import open_store
 from tune_gate.errors import StudyLocked
-from tune_gate.holder import HEARTBEAT_SECONDS, STALE_SECONDS, Holder, lives, this_process
-from tune_gate.store_lock import hold_store, store_holder
+from tune_gate.store_lock import hold_store
 from tune_gate.working_copy import reconcile
 
 __all__ = ["LOCK_FILE", "STALE_SECONDS", "Holder", "current_holder", "hold", "hold_here"]
-
-LOCK_FILE = "driver.lock"
-
-
-def current_holder(study: Path) -> Holder | None:
-    """The living holder of `study`, or None. Raises `StoreError` where it lies in a store that cannot be used."""
-    origin = str(study) if is_url(study) else origin_of(study)
-    return _holder_here(study) or (store_holder(open_store(origin)) if origin is not None else None)
-
-
-def _holder_here(study: Path) -> Holder | None:
-    path = study / LOCK_FILE
-    holder = _named_in(path)
-    if holder is None:
-        return None
-    try:
-        age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return None
-    return holder if lives(holder, age) else None
 
 
 @contextlib.contextmanager
@@ -80,7 +68,7 @@ def hold_here(study: Path) -> Iterator[Holder]:
     finally:
         stop.set()
         beat.join()
-        if _named_in(study / LOCK_FILE) == holder:  # after a long silence another host may have taken it over
+        if named_in(study / LOCK_FILE) == holder:  # after a long silence another host may have taken it over
             (study / LOCK_FILE).unlink(missing_ok=True)
 
 
@@ -91,7 +79,7 @@ def _acquire(study: Path) -> Holder:
     mine.write_text(json.dumps(asdict(me)))
     try:
         with _one_at_a_time(study):
-            holder = _holder_here(study)
+            holder = holder_here(study)
             if holder is not None:
                 raise StudyLocked(
                     f"{shown(study)} is in use by {holder}; "
@@ -117,16 +105,6 @@ def _one_at_a_time(study: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-def _named_in(path: Path) -> Holder | None:
-    """Whom the lock file names, dead or alive."""
-    try:
-        return Holder(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        return None  # torn by a crash while it was written: nobody holds it
 
 
 def _heartbeat(path: Path, stop: threading.Event) -> None:

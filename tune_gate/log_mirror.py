@@ -12,12 +12,12 @@ from typing import Protocol
 
 from analysis.copies import origin_of
 from analysis.errors import StoreError
+from analysis.holders import read_claim
 from analysis.log import LOG_FILE
 from analysis.objects import ObjectStore, open_store
 from analysis.segments import Segment, Writer, chain, list_segments
 from tune_gate.errors import LogWriteError
 from tune_gate.patience import patiently
-from tune_gate.store_lock import read_claim
 from tune_gate.study_dir import STOP_REQUEST
 
 #: What a crash of the machine can lose at most: reports after which their trials simply went on.

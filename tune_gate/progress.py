@@ -135,7 +135,8 @@ class ProgressReader:
         trials = self._trials.trials.values()
         states: dict[str, int] = {}
         for trial in trials:
-            states[trial.state] = states.get(trial.state, 0) + 1
+            state = "waiting" if trial.state == "running" and not alive else trial.state
+            states[state] = states.get(state, 0) + 1
         resources = self.spec.resources
         worked = sum(
             trial.redone_seconds + sum(r.metrics.get("seconds", 0.0) for r in trial.reports.values())

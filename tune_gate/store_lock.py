@@ -15,46 +15,16 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from analysis.errors import StoreError
+from analysis.holders import HEARTBEAT_SECONDS, LOCK_FILE, Claim, read_claim, store_holder, this_process
 from analysis.objects import ObjectStore
 from analysis.segments import Writer, list_segments
 from tune_gate.errors import StudyLocked
-from tune_gate.holder import HEARTBEAT_SECONDS, Holder, lives, this_process
-
-LOCK_KEY = "driver.lock"
 
 #: How long a claim must stand before its writer believes in it.
 SETTLE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A driver's claim to a study, and the name under which it writes the log."""
-
-    holder: Holder
-    writer: Writer
-
-
-def read_claim(store: ObjectStore) -> Claim | None:
-    """Whom the lock names, dead or alive."""
-    data = store.read(LOCK_KEY)
-    if data is None:
-        return None
-    try:
-        record = json.loads(data)
-        return Claim(Holder(**record["holder"]), Writer(**record["writer"]))
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def store_holder(store: ObjectStore) -> Holder | None:
-    """The living holder of the study in `store`, or None."""
-    claim, entry = read_claim(store), store.info(LOCK_KEY)
-    if claim is None or entry is None:
-        return None
-    return claim.holder if lives(claim.holder, time.time() - entry.time) else None
 
 
 @contextlib.contextmanager
@@ -76,7 +46,7 @@ def hold_store(store: ObjectStore) -> Iterator[Claim]:
         beat.join()
         with contextlib.suppress(StoreError):  # what cannot be taken back will count as dead
             if read_claim(store) == claim:
-                store.delete([LOCK_KEY])
+                store.delete([LOCK_FILE])
 
 
 def _acquire(store: ObjectStore) -> Claim:
@@ -104,4 +74,4 @@ def _heartbeat(store: ObjectStore, claim: Claim, stop: threading.Event) -> None:
 
 
 def _write(store: ObjectStore, claim: Claim) -> None:
-    store.write(LOCK_KEY, json.dumps(asdict(claim)).encode())
+    store.write(LOCK_FILE, json.dumps(asdict(claim)).encode())

@@ -14,11 +14,11 @@ from pathlib import Path
 from analysis.copies import ORIGIN_FILE, fetch_files
 from analysis.errors import StoreError
 from analysis.files import write_atomic
+from analysis.holders import read_claim
 from analysis.log import LOG_FILE
 from analysis.objects import ObjectStore, StoreUrl
 from analysis.segments import Segment, Writer, read_segments
 from analysis.study import STUDY_FILE
-from tune_gate.store_lock import read_claim
 from tune_gate.study_dir import STOP_REQUEST
 
 #: Where working copies lie; in a cluster the workers' scratch, too, so it must be a path that every node can write.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from dataclasses import asdict
 
 import pytest
 
-from analysis import Study, UnknownName, rung_entries, why
+from analysis import Study, UnknownName, best_table, open_study, rung_entries, why
+from analysis.holders import LOCK_FILE, this_process
+from tests.analysis.conftest import START, WriteStudy, log_bytes, small_events
 
 
 def said(study: Study, trial: int) -> str:
@@ -46,9 +51,31 @@ def test_a_lost_trial_that_came_back(study: Study) -> None:
     assert "11 epochs (2 of them done over) in 2 attempts" in text
 
 
-@pytest.mark.parametrize(("trial", "words"), [(5, "running, epoch 2 of 9"), (7, "it starts on with")])
-def test_a_trial_that_has_not_ended(study: Study, trial: int, words: str) -> None:
-    assert words in said(study, trial)
+@pytest.fixture
+def driven(write_study: WriteStudy) -> Study:
+    """The study while this process drives it."""
+    folder = write_study(log_bytes(small_events()), "driven")
+    (folder / LOCK_FILE).write_text(json.dumps(asdict(this_process())))
+    return open_study(folder)
+
+
+@pytest.mark.parametrize(("trial", "words"), [(5, "running, epoch 2 of 9"), (7, "waiting, epoch 0 of 9")])
+def test_a_trial_that_has_not_ended(driven: Study, trial: int, words: str) -> None:
+    assert why(driven, trial).lines()[0].endswith(words)
+
+
+@pytest.mark.parametrize(("trial", "words"), [(5, "epoch 2 of 9: {}; it goes on"), (7, "epoch 0 of 9: {}; it starts")])
+def test_of_a_study_that_nobody_drives_no_trial_runs(study: Study, trial: int, words: str) -> None:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(START + 90))  # the last line of the log
+    last = words.format(f"the search was interrupted at {at}")
+    assert why(study, trial).lines()[0].endswith(f"waiting, {last} with `tune-gate resume`")
+
+
+def test_every_reader_says_the_same_of_it(study: Study, driven: Study) -> None:
+    for opened, state in ((study, "waiting"), (driven, "running")):
+        assert opened.trials.set_index("trial").loc[5, "state"] == state
+        assert opened.records[5].state == opened.columns.trials[5].state == state
+        assert best_table(opened).set_index("trial").loc[5, "ended"] == state
 
 
 def test_an_unknown_trial(study: Study) -> None:

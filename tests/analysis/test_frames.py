@@ -43,7 +43,7 @@ def test_trials(study):
         "stopped",
         "diverged",
         "failed",
-        "running",
+        "waiting",
         "completed",
         "waiting",
     ]

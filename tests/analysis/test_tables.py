@@ -17,7 +17,7 @@ def test_ranks(study):
     assert table["ended"].tolist() == [
         "completed at epoch 9",
         "completed at epoch 9",
-        "running",
+        "waiting",
         "stopped at rung 3",
         "diverged at epoch 2",
         "failed: 2 attempts failed",

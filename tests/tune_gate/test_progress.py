@@ -105,6 +105,8 @@ def test_trials_are_counted_by_state(folder: Path) -> None:
         "completed": 1, "stopped": 1, "diverged": 1, "failed": 1, "running": 1, "waiting": 1,
     }  # fmt: skip
     assert progress.ended == 4
+    died = study(folder.with_name("died"), MIXED).progress(alive=False)
+    assert (died.states["waiting"], died.states.get("running"), died.running) == (2, None, ())
     assert [(trial.number, trial.attempt, trial.epoch) for trial in progress.running] == [(5, 2, 3)]
 
 

@@ -14,6 +14,7 @@ from analysis.confirmed import LINKS_FILE, confirmations, confirmed_trials, link
 from analysis.copies import local_copy
 from analysis.errors import StoreAway
 from analysis.events import EpochReported, TrialInherited, TrialSuggested, Warned
+from analysis.holders import LOCK_FILE
 from analysis.log import LOG_FILE, read_log
 from analysis.objects import ObjectStore, open_store
 from analysis.segments import list_segments, read_segments
@@ -37,7 +38,6 @@ from tune_gate.recorder import Recorder
 from tune_gate.repair import repair_study
 from tune_gate.spec import study_spec
 from tune_gate.storage import beside, check_out, folder_for_new, name_of, publish_new, push_results, refuse_url
-from tune_gate.store_lock import LOCK_KEY
 from tune_gate.study_dir import create_study
 from tune_gate.verify import verify_study
 
@@ -122,7 +122,7 @@ def test_a_crash_of_the_machine_loses_the_last_flush_and_its_epochs_are_done_aga
     another_machine(tmp_path)
     shutil.rmtree(bucket)
     shutil.copytree(snapshot, bucket)
-    (bucket / LOCK_KEY).unlink()  # its holder is this process, which lives
+    (bucket / LOCK_FILE).unlink()  # its holder is this process, which lives
 
     written = read_log(tmp_path / "lost" / LOG_FILE)
     safe = open_study(url).events

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.events import Warned
+from analysis.holders import LOCK_FILE
 from analysis.objects import open_store
 from analysis.segments import list_segments
 from tests.tune_gate.stores import make, wait_until
@@ -17,7 +18,6 @@ from tune_gate.control import request_stop
 from tune_gate.errors import LogWriteError, Misuse, StudyLocked
 from tune_gate.lock import current_holder, hold
 from tune_gate.recorder import Recorder
-from tune_gate.store_lock import LOCK_KEY
 from tune_gate.study_dir import STOP_REQUEST
 
 pytestmark = pytest.mark.usefixtures("store_cache")
@@ -27,7 +27,7 @@ def foreign_lock(bucket: Path, **changes: Any) -> None:
     """The lock of a driver on another host."""
     holder = {"host": "elsewhere", "pid": 7, "born": 1.0, "since": 2.0}
     record = {"holder": holder, "writer": {"term": 5, "token": "ab"}, **changes}
-    (bucket / LOCK_KEY).write_text(json.dumps(record))
+    (bucket / LOCK_FILE).write_text(json.dumps(record))
 
 
 def test_a_study_that_another_host_drives_is_refused_and_its_holder_named(url: str, bucket: Path) -> None:
@@ -51,11 +51,11 @@ def test_a_dead_lock_is_taken_over_and_the_dead_driver_writes_no_more(
     study = make(url)
     foreign_lock(bucket)
     old = time.time() - 120
-    os.utime(bucket / LOCK_KEY, (old, old))
+    os.utime(bucket / LOCK_FILE, (old, old))
     with hold(study), Recorder(study) as recorder:
         recorder.append(Warned(0.0, "taken over"))
         assert {segment.writer.term for segment in list_segments(open_store(url))} == {6}
-    assert not (bucket / LOCK_KEY).exists()
+    assert not (bucket / LOCK_FILE).exists()
 
     monkeypatch.setattr("tune_gate.log_mirror.FLUSH_SECONDS", 0.02)
     monkeypatch.setattr("tune_gate.log_mirror.LOOK_SECONDS", 0.0)
@@ -67,7 +67,7 @@ def test_a_dead_lock_is_taken_over_and_the_dead_driver_writes_no_more(
             recorder.append(Warned(1.0, "too late"))
         with pytest.raises(LogWriteError):
             recorder.close()
-    assert (bucket / LOCK_KEY).exists()  # it is not ours to remove
+    assert (bucket / LOCK_FILE).exists()  # it is not ours to remove
 
 
 def test_of_two_drivers_that_claim_at_once_the_last_one_stands(
@@ -77,7 +77,7 @@ def test_of_two_drivers_that_claim_at_once_the_last_one_stands(
     monkeypatch.setattr("tune_gate.store_lock.time.sleep", lambda _seconds: foreign_lock(bucket))
     with pytest.raises(StudyLocked, match="is being fought over by several drivers; try again"), hold(study):
         pass
-    assert (bucket / LOCK_KEY).exists()  # it is the other's
+    assert (bucket / LOCK_FILE).exists()  # it is the other's
 
 
 def test_a_driver_hears_that_it_is_to_stop(url: str, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,12 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.events import AttemptStarted, EpochReported, Event, SessionStarted, TrialSuggested
+from analysis.holders import read_claim
 from analysis.objects import open_store
 from analysis.study import open_study
 from analysis.trials import Trial
 from tests.tune_gate.s3_server import credentials, s3_server
 from tune_gate.api import resume
-from tune_gate.store_lock import read_claim
 from tune_gate.verify import verify_study
 from tune_gate.working_copy import CACHE_VARIABLE
 
