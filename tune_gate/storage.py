@@ -16,7 +16,7 @@ from analysis.objects import ObjectStore, is_url, open_store, store_url
 from analysis.study import STUDY_FILE, list_studies
 from tune_gate.errors import Misuse, StudyExists
 from tune_gate.lock import current_holder, hold_here
-from tune_gate.study_dir import DRIVER_LOG, STOP_REQUEST, checkpoint_folder
+from tune_gate.study_dir import DRIVER_LOG, STOP_REQUEST, checkpoint_folder, refuse_taken
 from tune_gate.working_copy import publish, reconcile, set_aside, working_copy
 
 TRIALS = "trials"
@@ -64,10 +64,11 @@ def folder_for_new(place: str | Path) -> Path:
     """The folder in which a new study at `place` is made; `publish_new` then puts it into its store.
 
     Raises:
-        StudyExists: there are objects already.
+        StudyExists: there are objects or files already.
         StoreError: the store cannot be used.
     """
     if not is_url(place):
+        refuse_taken(Path(place))
         return Path(place)
     store = open_store(place)
     if store.read(STUDY_FILE) is not None:

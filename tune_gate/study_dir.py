@@ -29,6 +29,14 @@ STOP_REQUEST = "stop-requested"
 _PACKAGES = ("tune-gate", "ray", "optuna", "torch", "torchvision", "numpy")
 
 
+def refuse_taken(study: Path) -> None:
+    """Raise `StudyExists` where the folder for a new study holds one, or other files."""
+    if (study / STUDY_FILE).exists():
+        raise StudyExists(f"{study} already holds a study; `tune-gate resume {study}` goes on with it")
+    if study.exists() and (not study.is_dir() or any(study.iterdir())):
+        raise StudyExists(f"{study} is not an empty folder, and nothing is written over; choose another --dir")
+
+
 def create_study(spec: StudySpec, study: Path, history: Sequence[Event] = ()) -> StudySpec:
     """Make `study` for a new search; the spec as it is kept, with every path made absolute.
 
@@ -38,10 +46,7 @@ def create_study(spec: StudySpec, study: Path, history: Sequence[Event] = ()) ->
         StudyExists: the folder holds a study, or other files.
         Misuse: the folder cannot be made.
     """
-    if (study / STUDY_FILE).exists():
-        raise StudyExists(f"{study} already holds a study; `tune-gate resume {study}` goes on with it")
-    if study.exists() and (not study.is_dir() or any(study.iterdir())):
-        raise StudyExists(f"{study} is not an empty folder, and nothing is written over; choose another --dir")
+    refuse_taken(study)
     spec = with_absolute_paths(spec)
     record = {
         "schema": STUDY_SCHEMA,

@@ -18,7 +18,7 @@ from analysis.trials import fold_trials
 from tests.tune_gate.virtual_cluster import Cluster, Killed, dies_at, essence
 from tune_gate import api
 from tune_gate.budget import extend_study, plan_extension
-from tune_gate.errors import Misuse
+from tune_gate.errors import Misuse, StudyExists
 from tune_gate.inheritance import first_events, forked_settings, inherit
 from tune_gate.mending import mend, read_lines
 from tune_gate.progress import ProgressReader
@@ -271,6 +271,13 @@ def test_a_fork_takes_the_edited_file_and_its_own_name(old: Path, tmp_path: Path
     warned = next(event for event in outcome.study.events if isinstance(event, Warned))
     assert "schedule is 'cosine' there and 'multistep' here" in warned.message
     assert forked_settings(source, "not a name!")["name"] == "night"
+
+
+def test_a_fork_onto_a_study_is_refused_before_anything_is_counted(old: Path) -> None:
+    console = Console(record=True, width=500)
+    with pytest.raises(StudyExists, match="already holds a study"):
+        api.fork(old, old, console=console)
+    assert console.export_text() == ""
 
 
 def test_a_fork_of_an_extended_study_has_its_present_budget(tmp_path: Path) -> None:
