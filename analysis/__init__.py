@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from analysis.rankings import RankCorrelation, rank_correlation
     from analysis.report import report_html, write_report
     from analysis.rungs import rung_entries
-    from analysis.scores import Measure
+    from analysis.scores import Measure, part_where
     from analysis.statistics import MeanInterval, mean_interval, sign_flip_p, wilson_interval
     from analysis.study import Study, StudyHeader, list_studies, open_study
     from analysis.tables import BEST_TABLE_COLUMNS, best_table, best_trial
@@ -99,6 +99,7 @@ __all__ = [
     "operating_points",
     "optimism",
     "paper_figure",
+    "part_where",
     "rank_correlation",
     "read_log",
     "report_html",
@@ -143,7 +144,7 @@ _MODULES = {
     "report": ("report_html", "write_report"),
     "rungs": ("rung_entries",),
     "statistics": ("MeanInterval", "mean_interval", "sign_flip_p", "wilson_interval"),
-    "scores": ("Measure",),
+    "scores": ("Measure", "part_where"),
     "study": ("Study", "StudyHeader", "list_studies", "open_study"),
     "tables": ("BEST_TABLE_COLUMNS", "best_table", "best_trial"),
     "explanations": ("Explanation", "why"),

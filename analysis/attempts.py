@@ -55,10 +55,12 @@ def attempts_frame(study: Study) -> pd.DataFrame:
 
     Where clocks say less than the epochs took (a study from elsewhere), `held` is what the epochs took.
     """
-    sessions, marks = _scan(study)
+    sessions, marks = _scan(study.whole or study)  # all trials tell how long a session lasted
     said = _reported(study)
     rows = []
     for trial, number in sorted({*marks, *said}):
+        if trial not in study.columns.trials:
+            continue
         mark, words = marks.get((trial, number), _Marks()), said.get((trial, number))
         rows.append(_attempt(Attempt(trial, number), mark, words, sessions))
     names = [part.name for part in fields(Attempt)]

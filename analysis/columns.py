@@ -8,7 +8,7 @@ event and what is damage, and the other only hastens what is plain. Parts of the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.events import EpochReported, Event, TrialSuggested
+from analysis.events import EpochReported, Event, TrialSuggested, is_about
 from analysis.log import LogPosition, decode_lines
 from analysis.probes import probe_seconds
 from analysis.report_lines import (
@@ -61,6 +61,16 @@ class LogColumns:
         """The standing and the replaced reports, in the order of the log."""
         parts = [part for part in (self.reports, self.replaced) if len(part)] or [self.reports]
         return pd.concat(parts).sort_values("offset", kind="stable", ignore_index=True)
+
+    def of_trials(self, numbers: Collection[int]) -> LogColumns:
+        """What it says of these trials, and of none in particular."""
+        return LogColumns(
+            _pick(self.reports, self.reports["trial"].isin(numbers).to_numpy()).reset_index(drop=True),
+            _pick(self.replaced, self.replaced["trial"].isin(numbers).to_numpy()),
+            self.redone[self.redone.index.isin(numbers)],
+            tuple((offset, event) for offset, event in self.others if is_about(event, numbers)),
+            {number: trial for number, trial in self.trials.items() if number in numbers},
+        )
 
 
 def read_columns(path: Path, size: int) -> LogColumns:

@@ -102,7 +102,7 @@ def ledger(study: Study) -> Ledger:
     A trial holds its processors from the start of an attempt to its last word (for one that died with its driver: to
     the last event of that session). What is allocated to a session is its duration times its slots, which are the most
     trials that it held at once; so a slot that no trial ever used is not in it. Of an imported study nothing is known
-    of idle slots: what is allocated is what its trials held.
+    of idle slots, and they are nobody's share in a part of one: what is allocated there is what the trials held.
 
     Raises as `analysis.log.read_log`.
     """
@@ -138,7 +138,7 @@ def _by_trial(study: Study, attempts: pd.DataFrame, factor: float) -> pd.DataFra
 
 def _idle_seconds(study: Study, attempts: pd.DataFrame) -> float:
     idle = 0.0
-    if study.spec.runs:
+    if study.spec.runs or study.whole is not None:
         return idle
     for number, session in enumerate(study_sessions(study), start=1):
         own = attempts[attempts["session"] == number]

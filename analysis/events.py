@@ -7,7 +7,7 @@ is written as null. A report and the decision on it are *one* event, so neither 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
@@ -273,6 +273,12 @@ EVENTS: Mapping[str, type[Event]] = {
         SessionEnded,
     )
 }
+
+
+def is_about(event: Event, trials: Container[int]) -> bool:
+    """Whether `event` is about one of these trials, or about none in particular."""
+    trial = getattr(event, "trial", None)
+    return trial is None or trial in trials
 
 
 def event_to_record(event: Event) -> dict[str, Any]:

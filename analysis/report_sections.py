@@ -77,6 +77,9 @@ def summary(study: Study) -> Iterator[Block]:
     """What was searched, what was found, and what it cost."""
     trials = study.trials
     states = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
+    if study.whole is not None:
+        of_all = f"{len(trials)} of its {counted(len(study.whole.columns.trials), 'trial')}"
+        yield Words(f"Only the trials with {', '.join(study.conditions)}, which are {of_all}, are in this report.")
     rungs = milestones(study)
     judged = (
         f"judged at epoch{'s' * (len(rungs) > 1)} {', '.join(map(str, rungs))}"

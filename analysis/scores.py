@@ -86,6 +86,15 @@ def selected_trials(study: Study, where: Iterable[str] = (), states: Iterable[st
     return trials
 
 
+def part_where(study: Study, where: Iterable[str] = ()) -> Study:
+    """The part of `study` whose trials meet every condition; the study itself where there are none.
+
+    Conditions and errors are those of `selected_trials`.
+    """
+    conditions = tuple(where)
+    return study.part(selected_trials(study, conditions, states=None).index, conditions) if conditions else study
+
+
 def level_key(value: Any) -> Hashable:
     """A value of a setting as a key: equal for equal values, lists included; None for a missing one."""
     if isinstance(value, list | tuple):

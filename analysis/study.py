@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.arms import Confirmation, confirmation_of
 from analysis.copies import local_copy
 from analysis.errors import AnalysisError, SchemaUnknown, StudyNotFound
-from analysis.events import Event, ResourcesChosen, SpecChanged, TrialInherited
+from analysis.events import Event, ResourcesChosen, SpecChanged, TrialInherited, is_about
 from analysis.holders import current_holder
 from analysis.log import LOG_FILE, LogPosition, decode_lines, opening_events
 from analysis.names import unknown_name
@@ -66,6 +66,9 @@ class Study:
     spec: StudyHeader
     log_bytes: int  # size of the log when the study was opened
     abandoned: bool = False  # no driver held it then: what its log says to be running is not
+    whole: Study | None = None  # of a part: the study that it is a part of
+    only: frozenset[int] = frozenset()  # of a part: its trials
+    conditions: tuple[str, ...] = ()  # of a part: what these have in common
 
     @property
     def name(self) -> str:
@@ -75,6 +78,8 @@ class Study:
     @cached_property
     def events(self) -> list[Event]:
         """Every event, as objects. A large study is read much faster through `trials` and `epochs`."""
+        if self.whole is not None:
+            return [event for event in self.whole.events if is_about(event, self.only)]
         try:
             with (self.path / LOG_FILE).open("rb") as file:
                 data = file.read(self.log_bytes)
@@ -99,6 +104,8 @@ class Study:
     @cached_property
     def columns(self) -> LogColumns:
         """The log as columns, from which the tables are made."""
+        if self.whole is not None:
+            return self.whole.columns.of_trials(self.only)
         from analysis.columns import read_columns  # noqa: PLC0415  pandas is needed for tables only
 
         columns = read_columns(self.path / LOG_FILE, self.log_bytes)
@@ -129,6 +136,10 @@ class Study:
         from analysis.frames import epochs_frame  # noqa: PLC0415
 
         return epochs_frame(self)
+
+    def part(self, trials: Iterable[int], conditions: Sequence[str] = ()) -> Study:
+        """The study as if it had run these trials only, which meet `conditions`; its sessions stay what they were."""
+        return replace(self, whole=self, only=frozenset(trials), conditions=tuple(conditions))
 
     def config_of(self, trial: int) -> dict[str, Any]:
         """Every setting of the trial of that number, `epochs` and `seed` included.

@@ -30,6 +30,7 @@ from tune_gate import (
     cli_report,
     cli_train,
 )
+from tune_gate.cli_options import Where
 from tune_gate.cli_output import INTERRUPTED, write_output
 from tune_gate.display import status_view, stdout_console
 from tune_gate.dotted import parse_change
@@ -182,10 +183,7 @@ def export(  # noqa: PLR0913, PLR0917  one parameter per option
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best K trials.")] = None,
     by: Annotated[str | None, typer.Option("--by", metavar="SETTING", help="Rank each value of it apart.")] = None,
     late: Annotated[int, typer.Option("--late", min=1, help="Last epochs of which late_val_acc is the mean.")] = 10,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="NAME=VALUE", help="Only trials with this setting; * and ? are wildcards."),
-    ] = None,
+    where: Where = None,
     columns: Annotated[
         str | None, typer.Option("--columns", metavar="NAME,NAME", help="Only these, with their intervals.")
     ] = None,

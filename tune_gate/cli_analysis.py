@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from tune_gate.cli_options import Where
+
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
@@ -51,10 +53,7 @@ def safety(
     ] = None,
     smooth: Annotated[int, typer.Option("--smooth", min=1, help="Average values over so many epochs.")] = 1,
     winners: Annotated[float, typer.Option("--winners", help="Share of the finished trials that won.")] = 0.1,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", metavar="NAME=VALUE", help="Only trials with this setting; * and ? are wildcards."),
-    ] = None,
+    where: Where = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say whether early stopping was safe here: what each rung knew of the end, and advice."""

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tune_gate.cli_options import Where
+
 if TYPE_CHECKING:
     import pandas as pd
 
 StudyDir = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder or URL.")]
-Where = Annotated[
-    list[str] | None,
-    typer.Option("--where", metavar="NAME=VALUE", help="Only trials with this setting; * and ? stand for any text."),
-]
 Metric = Annotated[str, typer.Option("--metric", help="What trials are measured by.")]
 At = Annotated[str, typer.Option("--at", help="best: at the best epoch; last: mean of the last epochs.")]
 Last = Annotated[int, typer.Option("--last", min=1, help="How many last epochs, with --at last.")]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from analysis.copies import shown
+from tune_gate.cli_options import Where
 from tune_gate.errors import Misuse
 
 
@@ -46,13 +47,15 @@ def gate(
 def pareto(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print every point as JSON, on the front or not.")] = False,  # noqa: FBT002
+    where: Where = None,
 ) -> None:
     """Say which models, and which shares of images that skip layers, none beats in both accuracy and compute."""
     from analysis.export import to_json  # noqa: PLC0415  pandas is slow to import
     from analysis.pareto import front_lines, operating_points  # noqa: PLC0415
+    from analysis.scores import part_where  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
 
-    study = open_study(directory)
+    study = part_where(open_study(directory), where or ())
     if as_json:
         _say(to_json(operating_points(study)).rstrip())
         return

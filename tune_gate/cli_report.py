@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.copies import shown
+from tune_gate.cli_options import Where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +27,15 @@ def report(
         Path | None, typer.Option("--output", "-o", help="A file, instead of DIR/exports/report.html.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="SECTION", help="Only this; repeatable.")] = None,
+    where: Where = None,
 ) -> None:
     """Write the report: one page with its figures, which needs no network."""
     from analysis.report import write_report  # noqa: PLC0415  pandas is slow to import
+    from analysis.scores import part_where  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
     from tune_gate.storage import push_results  # noqa: PLC0415
 
-    study = open_study(directory)
+    study = part_where(open_study(directory), where or ())
     path = output or study.path / "exports" / "report.html"
     write_report(study, path, only or ())
     push_results(study.path)
@@ -47,13 +50,15 @@ def figures(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder, instead of DIR/exports/figures.")
     ] = None,
+    where: Where = None,
 ) -> None:
     """Write the figures for a paper: legible in one column, safe for the colour-blind."""
     from analysis.plots.registry import write_figures  # noqa: PLC0415
+    from analysis.scores import part_where  # noqa: PLC0415
     from analysis.study import open_study  # noqa: PLC0415
     from tune_gate.storage import push_results  # noqa: PLC0415
 
-    study = open_study(directory)
+    study = part_where(open_study(directory), where or ())
     folder = output or study.path / "exports" / "figures"
     written, left_out = write_figures(study, folder, fmt, only or (), width)
     push_results(study.path)

@@ -17,6 +17,7 @@ from analysis import (
     SchemaUnknown,
     StudyNotFound,
     UnknownName,
+    ledger,
     list_studies,
     open_study,
 )
@@ -231,3 +232,26 @@ def test_studies_are_listed(tmp_path, write_study):
 
 def test_the_fold_knows_every_trial(study, events):
     assert fold_trials(events).keys() == study.columns.trials.keys()
+
+
+def test_a_part_is_what_its_trials_alone_would_be(study):
+    everything = study.part(study.columns.trials)
+    pd.testing.assert_frame_equal(everything.trials, study.trials)
+    pd.testing.assert_frame_equal(everything.epochs, study.epochs)
+    assert everything.events == study.events
+    part = study.part([1, 6], ["a=b"])
+    assert part.trials["trial"].tolist() == sorted(part.records) == sorted(part.columns.trials) == [1, 6]
+    for name in ("trials", "epochs"):
+        whole = getattr(study, name)
+        pd.testing.assert_frame_equal(getattr(part, name), whole[whole["trial"].isin([1, 6])].reset_index(drop=True))
+    assert {getattr(event, "trial", None) for event in part.events} == {None, 1, 6}
+    assert part.columns.all_reports["trial"].value_counts().to_dict() == {1: 9, 6: 11}
+    assert (part.whole, part.conditions) == (study, ("a=b",))
+
+
+def test_what_a_part_cost_is_its_trials_share(study):
+    whole, part = ledger(study), ledger(study.part([1, 6]))
+    own = whole.trials[whole.trials["trial"].isin([1, 6])]
+    assert part.trials["total"].tolist() == own["total"].tolist()
+    assert part.totals["idle"] == 0.0
+    assert part.allocated == pytest.approx(own["total"].sum())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import Study, UnknownName, best_table, open_study, report_html, write_report
+from analysis import Study, UnknownName, best_table, open_study, part_where, report_html, write_report
 from analysis.gate import survey_path
 from analysis.report_sections import SECTIONS
 from tests.analysis.studies import noisy_curves, random_settings, write_curves, write_survey
@@ -184,3 +184,10 @@ def test_a_browser_draws_every_figure_without_a_complaint(
     assert 'data-ready="yes"' in opened.stdout
     assert "data-error" not in opened.stdout.split("<script", 1)[0]
     assert set(re.findall(r'id="figure-(\w+)"[^>]*data-drawn="yes"', opened.stdout)) == FIGURES_OF[size]
+
+
+def test_a_part_of_a_study_says_what_it_is_a_part_of(study: Study) -> None:
+    page = report_html(part_where(study, ["state=completed"]), ["summary", "best"])
+    assert "Only the trials with state=completed, which are 2 of its 7 trials, are in this report." in page
+    assert "2 trials of up to 9 epochs" in page
+    assert "in this report" not in report_html(study, ["summary"])

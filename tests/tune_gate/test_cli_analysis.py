@@ -121,6 +121,9 @@ def test_figures(
     assert f"wrote {tmp_path / 'history.pdf'}" in capsys.readouterr().out
     assert (tmp_path / "history.pdf").read_bytes().startswith(b"%PDF")
     assert run(monkeypatch, "figures", folder, "--format", "gif") == 2
+    only = ("--only", "history", "-o", tmp_path / "part")
+    assert run(monkeypatch, "figures", folder, "--where", "source=random", *only) == 0
+    assert run(monkeypatch, "figures", folder, "--where", "source=nobody", *only) == 2
 
 
 def test_report(
@@ -131,6 +134,8 @@ def test_report(
     assert f"wrote {path}" in capsys.readouterr().out
     assert "<title>night" in path.read_text()
     assert run(monkeypatch, "report", folder, "--only", "nothing") == 2
+    assert run(monkeypatch, "report", folder, "-o", path, "--where", "source=random", "--where", "state=*") == 0
+    assert "Only the trials with source=random, state=*, which are" in path.read_text()
 
 
 def test_compare(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,5 +157,7 @@ def test_pareto(
     assert capsys.readouterr().out.count("M multiply-accumulates") == 2
     assert run(monkeypatch, "pareto", study.path, "--json") == 0
     assert [row["on_front"] for row in json.loads(capsys.readouterr().out)] == [True, True]
+    assert run(monkeypatch, "pareto", study.path, "--json", "--where", "state=failed") == 2
+    assert run(monkeypatch, "pareto", study.path, "--json", "--where", "state=completed") == 0
     assert run(monkeypatch, "pareto", folder) == 2
     assert "recorded the compute" in capsys.readouterr().err
