@@ -32,11 +32,11 @@ class ProbeSettings(Section):
 
 
 class SchedulerSettings(Section):
-    """Who may go on: `asha` stops a trial at a rung unless it is among the best 1/reduction_factor; `promotion` pauses
-    it there, and lets it go on when it is; `full` never stops one.
+    """Who may go on: `promotion` pauses a trial at a rung, and lets it go on when it is among the best
+    1/reduction_factor; `asha` stops it there unless it is; `full` never stops one.
     """
 
-    kind: Literal["asha", "promotion", "full"] = "asha"
+    kind: Literal["promotion", "asha", "full"] = "promotion"
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     grace_period: Annotated[int, Field(ge=1)] | None = None  # first rung, epochs; default: a ninth of the budget
     rungs: tuple[Annotated[int, Field(ge=1)], ...] | None = None  # milestones; default: grace period times powers

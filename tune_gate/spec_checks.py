@@ -107,7 +107,7 @@ def check_rungs(spec: StudySpec) -> None:
     if settings.rungs is not None and settings.grace_period is not None:
         raise SpecError("scheduler: give 'rungs' or 'grace_period', not both")
     if settings.kind == "full" and (settings.rungs or settings.grace_period):
-        raise SpecError("scheduler: kind 'full' has no rungs; use kind 'asha'")
+        raise SpecError("scheduler: kind 'full' has no rungs; use kind 'promotion' or 'asha'")
     if settings.grace_period is not None and settings.grace_period >= spec.epochs:
         raise SpecError(
             f"scheduler: grace_period {settings.grace_period} is not below epochs {spec.epochs}, so no trial would "

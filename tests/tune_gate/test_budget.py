@@ -20,7 +20,7 @@ from tune_gate.study_dir import checkpoint_folder, create_study
 
 @pytest.fixture
 def spec() -> StudySpec:
-    return study_spec({"trials": 8, "epochs": 9, "sampler": {"startup": 3}})
+    return study_spec({"trials": 8, "epochs": 9, "scheduler": {"kind": "asha"}, "sampler": {"startup": 3}})
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def test_a_search_for_twelve_equals_one_for_eight_extended_to_twelve(
     extend_study(study, plan_extension(study, trials=12, epochs=None).budget)
     Cluster(spec, study).run()
     whole = tmp_path / "whole"
-    Cluster(study_spec({"trials": 12, "epochs": 9, "sampler": {"startup": 3}}), whole).run()
+    Cluster(
+        study_spec({"trials": 12, "epochs": 9, "scheduler": {"kind": "asha"}, "sampler": {"startup": 3}}), whole
+    ).run()
     assert essence(read_log(study / LOG_FILE)) == essence(read_log(whole / LOG_FILE))
 
 

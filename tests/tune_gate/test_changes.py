@@ -104,7 +104,7 @@ def test_where_and_how_trials_run_may_change(study: Path) -> None:
         ({"config": {"split_seed": 3}}, "config.split_seed default → 3"),
         ({"seed": 1}, "seed 0 → 1"),
         ({"space": {"lr": {"log-float": [0.01, 0.5]}}}, "space."),
-        ({"scheduler": {"kind": "full"}}, 'scheduler.kind "asha" → "full"'),
+        ({"scheduler": {"kind": "full"}}, 'scheduler.kind "promotion" → "full"'),
         ({"scheduler": {"grace_period": 2}}, r"scheduler.rungs \[1, 3\] → \[2, 6\]"),
         ({"sampler": {"kind": "tpe"}}, 'sampler.kind "random" → "tpe"'),
         ({"trainable": "tests.tune_gate.curve_trainable:CurveTrainable"}, "trainable"),

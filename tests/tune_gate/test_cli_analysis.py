@@ -19,11 +19,13 @@ from tune_gate.schedulers import SuccessiveHalving, build_scheduler
 from tune_gate.spec import study_spec
 from tune_gate.study_dir import create_study
 
+SPEC = {"trials": 14, "epochs": 9, "scheduler": {"kind": "asha"}}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studies") / "night"
-    spec = study_spec({"name": "night", "trials": 14, "epochs": 9, "sampler": {"kind": "random"}})
+    spec = study_spec({**SPEC, "name": "night", "sampler": {"kind": "random"}})
     create_study(spec, folder)
     Cluster(spec, folder, workers=3).run()
     return folder
@@ -31,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rung_entries_are_those_of_the_scheduler(folder: Path) -> None:
     study = open_study(folder)
-    scheduler = build_scheduler(study_spec({"trials": 14, "epochs": 9}))
+    scheduler = build_scheduler(study_spec(SPEC))
     for event in study.events:
         scheduler.apply(event)
     entries = rung_entries(study)

@@ -46,7 +46,9 @@ def test_a_search_by_promotion_trains_one_trial_to_the_end_however_few_there_are
 
 
 def test_room_is_for_live_trials_the_best_of_the_ended_ones_and_the_log() -> None:
-    spec = study_spec({"trials": 100, "epochs": 27, "checkpoints": {"keep": 3, "best": 4}})
+    spec = study_spec(
+        {"trials": 100, "epochs": 27, "scheduler": {"kind": "asha"}, "checkpoints": {"keep": 3, "best": 4}}
+    )
     plan = disk_plan(spec, checkpoint_bytes=1000, slots=2, epochs=600)
     assert (plan.live, plan.ended) == (2 * 6 * 1000, 4 * 6 * 1000)
     assert plan.total == plan.live + plan.ended + plan.log

@@ -255,7 +255,7 @@ def test_safety_judges_the_rungs_by_their_probes(folder: Path) -> None:
 
 
 def test_a_plan_counts_the_cool_downs() -> None:
-    plain = study_spec({"trials": 12, "epochs": 9, "scheduler": {"rungs": [1, 3]}})
+    plain = study_spec({"trials": 12, "epochs": 9, "scheduler": {"kind": "asha", "rungs": [1, 3]}})
     extra = [probed.epochs - bare.epochs for probed, bare in zip(rung_plan(spec_of()), rung_plan(plain), strict=True)]
     second = rung_plan(plain)[1].trials
     assert extra == pytest.approx([12 * 0.25 * 1, second * 0.25 * 3, 0.0])

@@ -75,7 +75,7 @@ MIXED: list[Event] = [
 
 
 def study(folder: Path, events: Sequence[Event], **changes: Any) -> ProgressReader:
-    spec = study_spec({"name": "night", "trials": 10, "epochs": EPOCHS, **changes})
+    spec = study_spec({"name": "night", "trials": 10, "epochs": EPOCHS, "scheduler": {"kind": "asha"}, **changes})
     if not folder.exists():
         create_study(spec, folder)
     with Recorder(folder) as recorder:

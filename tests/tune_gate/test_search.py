@@ -24,7 +24,7 @@ from tune_gate.verify import verify_log
 
 @pytest.fixture
 def spec() -> StudySpec:
-    return study_spec({"trials": 14, "epochs": 9, "sampler": {"startup": 4}})
+    return study_spec({"trials": 14, "epochs": 9, "scheduler": {"kind": "asha"}, "sampler": {"startup": 4}})
 
 
 def test_a_search_runs_exactly_the_trials_asked_for(spec: StudySpec, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_stopped_trials_have_no_report_after_their_rung(spec: StudySpec, tmp_pat
 def test_a_search_killed_anywhere_equals_the_uninterrupted_one(
     kills: list[int], torn: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    spec = study_spec({"trials": 8, "epochs": 9, "sampler": {"startup": 3}})
+    spec = study_spec({"trials": 8, "epochs": 9, "scheduler": {"kind": "asha"}, "sampler": {"startup": 3}})
     whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
     Cluster(spec, whole).run()
     for moment in kills:

@@ -32,7 +32,7 @@ def complaint(mapping: dict[str, Any]) -> str:
 def test_nothing_is_a_study() -> None:
     spec = study_spec({})
     assert (spec.name, spec.seed, spec.trials, spec.epochs, spec.metric) == ("study", 0, 16, 27, "val_acc")
-    assert (spec.scheduler.kind, spec.sampler.kind) == ("asha", "tpe-rung")
+    assert (spec.scheduler.kind, spec.sampler.kind) == ("promotion", "tpe-rung")
     assert spec.milestones == (3, 9)
     assert spec.search_space.name == "gate-core"
     assert spec.base_config.epochs == 27
@@ -174,7 +174,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(mapping: dict[str, Any], e
         ({"seed": -1}, "'seed': input should be greater than or equal to 0 (given: -1)"),
         (
             {"scheduler": {"kind": "ahsa"}},
-            "'scheduler.kind': input should be 'asha', 'promotion' or 'full' (given: 'ahsa')",
+            "'scheduler.kind': input should be 'promotion', 'asha' or 'full' (given: 'ahsa')",
         ),
         (
             {"scheduler": {"rungs": [0]}},
@@ -271,7 +271,7 @@ def test_a_space_that_no_trial_can_use_is_refused(space: dict[str, Any], expecte
     ("scheduler", "expected"),
     [
         ({"rungs": [3], "grace_period": 3}, "scheduler: give 'rungs' or 'grace_period', not both"),
-        ({"kind": "full", "rungs": [3]}, "scheduler: kind 'full' has no rungs; use kind 'asha'"),
+        ({"kind": "full", "rungs": [3]}, "scheduler: kind 'full' has no rungs; use kind 'promotion' or 'asha'"),
         (
             {"grace_period": 27},
             "scheduler: grace_period 27 is not below epochs 27, so no trial would be stopped; say kind: full if that "

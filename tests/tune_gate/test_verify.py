@@ -37,6 +37,7 @@ SPEC = study_spec(
     {
         "trials": 12,
         "epochs": 9,
+        "scheduler": {"kind": "asha"},
         "sampler": {"kind": "tpe", "startup": 4},
         "trainable": "tests.tune_gate.curve_trainable:CurveTrainable",
     }

@@ -10,6 +10,7 @@ from typing import Any
 from tune_gate.replay.comparison import Comparison, ReplaySettings, Summary, compare
 from tune_gate.replay.recorded import RecordedCurves
 from tune_gate.replay.variants import Variant
+from tune_gate.sections import SchedulerSettings
 
 #: First rungs that are tried, as parts of the budget of a trial, and reduction factors.
 FIRST_RUNGS = (1 / 27, 1 / 9, 1 / 3)
@@ -17,6 +18,9 @@ REDUCTION_FACTORS = (2, 3, 4)
 
 #: A search that finds what random search at full length finds may miss it in so many more of its runs.
 TOLERATED = 0.05
+
+#: How a table names the forms of ASHA.
+_FORM_NAMES = {"asha": "ASHA", "promotion": "promotion"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,18 @@ class Advice:
         return "{" + ", ".join(f"{key}: {value}" for key, value in self.settings.items()) + "}"
 
 
-def advise(curves: RecordedCurves, settings: ReplaySettings) -> tuple[Comparison, Advice]:
+def form_of(kind: str) -> str:
+    """The form of ASHA to advise on in a study with this kind of scheduler: its own, or else the default one."""
+    return kind if kind in _FORM_NAMES else SchedulerSettings().kind
+
+
+def advise(curves: RecordedCurves, settings: ReplaySettings, form: str) -> tuple[Comparison, Advice]:
     """Replay ASHA with random suggestions, so that only the scheduler counts, over first rungs and reduction factors.
 
     The advice is the cheapest in epochs of those that reach the target about as often as random search at full length:
     the best known within the tolerance where there is one, else the reference's median best value.
     """
-    variants = list(_candidates(curves.epochs))
+    variants = list(_candidates(curves.epochs, form))
     comparison = compare(curves, variants, settings)
     reference, *tried = comparison.summaries()
     safe = [
@@ -70,12 +79,12 @@ def advise(curves: RecordedCurves, settings: ReplaySettings) -> tuple[Comparison
     )
 
 
-def _candidates(epochs: int) -> Iterator[Variant]:
+def _candidates(epochs: int, form: str) -> Iterator[Variant]:
     for first in sorted({max(1, math.ceil(epochs * part)) for part in FIRST_RUNGS}):
         if first < epochs:
             for factor in REDUCTION_FACTORS:
-                scheduler = {"kind": "asha", "grace_period": first, "reduction_factor": factor}
-                name = f"ASHA from {first} by {factor}"
+                scheduler = {"kind": form, "grace_period": first, "reduction_factor": factor}
+                name = f"{_FORM_NAMES[form]} from {first} by {factor}"
                 yield Variant(name, {"scheduler": scheduler, "sampler": {"kind": "random"}})
 
 

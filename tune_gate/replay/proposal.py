@@ -19,7 +19,7 @@ def proposed_rungs(spec: StudySpec, source: Path, request: Request) -> list[str]
     Raises as `session.replay_study`.
     """
     curves = load_curves(source)
-    _, advice = advise_curves(curves, request)
+    _, advice = advise_curves(curves, request, spec.scheduler.kind)
     if advice.settings is None:
         return [f"from {source}: {advice.lines[0]}", *advice.lines[1:]]
     first = max(1, math.ceil(advice.settings["grace_period"] * spec.epochs / curves.epochs))

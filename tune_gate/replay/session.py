@@ -12,7 +12,7 @@ import numpy as np
 
 from search_spaces.errors import unknown_name
 from tune_gate.errors import SpecError
-from tune_gate.replay.advice import Advice, advise
+from tune_gate.replay.advice import Advice, advise, form_of
 from tune_gate.replay.comparison import Comparison, ReplaySettings, compare
 from tune_gate.replay.lookup import LookupKind
 from tune_gate.replay.recorded import RecordedCurves, load_curves
@@ -52,12 +52,13 @@ def replay_study(path: Path, request: Request) -> Comparison:
 
 def advise_study(path: Path, request: Request) -> tuple[Comparison, Advice]:
     """Which first rung and reduction factor the curves at `path` speak for. Raises as `replay_study`."""
-    return advise_curves(_curves(path, request), request)
+    curves = _curves(path, request)
+    return advise_curves(curves, request, curves.settings.get("scheduler", {}).get("kind", ""))
 
 
-def advise_curves(curves: RecordedCurves, request: Request) -> tuple[Comparison, Advice]:
-    """Which first rung and reduction factor `curves` speak for."""
-    return advise(curves, _settings(curves, request))
+def advise_curves(curves: RecordedCurves, request: Request, kind: str) -> tuple[Comparison, Advice]:
+    """Which first rung and reduction factor `curves` speak for in a study with this kind of scheduler."""
+    return advise(curves, _settings(curves, request), form_of(kind))
 
 
 def _curves(path: Path, request: Request) -> RecordedCurves:

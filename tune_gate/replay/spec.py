@@ -19,7 +19,7 @@ class ReplayScheduler(SchedulerSettings):
     epoch from the grace period on unless rungs are given).
     """
 
-    kind: Literal["asha", "promotion", "full", "hyperband", "median"] = "asha"  # type: ignore[assignment]  # wider
+    kind: Literal["promotion", "asha", "full", "hyperband", "median"] = "promotion"  # type: ignore[assignment]  # wider
 
     def milestones(self, epochs: int) -> tuple[int, ...]:
         """The epochs at which trials are judged, below `epochs`, ascending."""

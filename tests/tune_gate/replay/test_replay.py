@@ -163,10 +163,12 @@ def test_the_nearest_configuration_stands_for_a_point_and_repeats_are_told_apart
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("sampler", ["random", "tpe", "tpe-rung"])
+@pytest.mark.parametrize(("scheduler", "held"), [("asha", "stop"), ("promotion", "pause")])
 def test_a_study_replayed_with_its_own_settings_gives_the_same_decisions(
-    workers: int, sampler: str, tmp_path: Path
+    workers: int, sampler: str, scheduler: str, held: str, tmp_path: Path
 ) -> None:
-    spec = study_spec({"trials": 24, "epochs": 9, "seed": 5, "sampler": {"kind": sampler}})
+    kinds = {"scheduler": {"kind": scheduler}, "sampler": {"kind": sampler}}
+    spec = study_spec({"trials": 24, "epochs": 9, "seed": 5, **kinds})
     record_study(spec, tmp_path / "study", workers)
     curves = load_curves(tmp_path / "study")
     run = simulate(replay_spec(curves, Variant("own", {}), 5, 24), curves, Lookup(curves), workers)
@@ -174,7 +176,7 @@ def test_a_study_replayed_with_its_own_settings_gives_the_same_decisions(
     assert decisions(run.events) == decisions(recorded)
     assert run.censored == 0
     states = {event.action for event in recorded if isinstance(event, EpochReported)}
-    assert states >= {"stop", "complete"}
+    assert states >= {held, "complete"}
 
 
 def test_a_curve_that_ends_early_is_never_continued(tmp_path: Path) -> None:
@@ -294,7 +296,7 @@ def test_the_command_gives_advice(tmp_path: Path) -> None:
 def test_rungs_are_proposed_as_parts_of_the_budget(tmp_path: Path) -> None:
     spec = study_spec({"trials": 8, "epochs": 54, "space": {"lr": {"log-float": [0.01, 0.5]}}})
     lines = proposed_rungs(spec, table(tmp_path, epochs=27), Request(seeds=4, budget=12.0, tolerance=0.05))
-    assert "scheduler: {kind: asha, grace_period: 2, " in lines[0]
+    assert "scheduler: {kind: promotion, grace_period: 2, " in lines[0]
     assert "rungs at 2, " in lines[0]
     assert lines[1].startswith("advice: ")
     assert lines[-2:] == [
