@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 import os
-import random
 import time
-from bisect import insort
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tune_gate.budget import current_budget
 from tune_gate.dotted import with_changes
+from tune_gate.expectation import stretches
 from tune_gate.packing_here import choose_here, question, room_here
 from tune_gate.progress import duration
 from tune_gate.resources import ResourceSettings
 from tune_gate.retention import kept_ones
 from tune_gate.rung_check import rung_warnings
-from tune_gate.schedulers import survivors_of
 from tune_gate.spec import StudySpec, study_spec
-
-
-@dataclass(frozen=True, slots=True)
-class RungPlan:
-    """How many trials train from one rung to the next."""
-
-    from_epoch: int  # exclusive
-    to_epoch: int  # inclusive
-    trials: float  # expected
-    probe: float = 0.0  # epochs of each trial's cool-downs in it
-
-    @property
-    def epochs(self) -> float:
-        """Epochs that these trials train in this stretch, together, their probes included."""
-        return self.trials * (self.to_epoch - self.from_epoch + self.probe)
-
-
-def rung_plan(spec: StudySpec) -> list[RungPlan]:
-    """The stretches between rungs, with the trials expected on each.
-
-    A share 1/eta of the trials passes a rung, if they arrive in random order; asynchronous halving lets early arrivals
-    pass more easily, so a short search passes somewhat more.
-    """
-    survivors = _expected_promotions if spec.scheduler.kind == "promotion" else _expected_survivors
-    probed = spec.scheduler.probed(spec.milestones)
-    share = 0.0 if spec.scheduler.probe is None else spec.scheduler.probe.share
-    plan = []
-    trials, start = float(spec.trials), 0
-    for milestone in (*spec.milestones, spec.epochs):
-        probes = sum(epoch for epoch in probed if start < epoch <= milestone)
-        plan.append(RungPlan(start, milestone, trials, share * probes))
-        trials, start = survivors(trials, spec.scheduler.reduction_factor), milestone
-    return plan
-
-
-def _expected_survivors(trials: float, reduction_factor: int) -> float:
-    """Of `trials` that arrive in random order, how many pass: the n-th with the share of survivors among n."""
-    return sum(survivors_of(n, reduction_factor) / n for n in range(1, round(trials) + 1))
-
-
-def _expected_promotions(trials: float, reduction_factor: int) -> float:
-    """Of `trials` that arrive in random order, how many are promoted: those that are among the best 1/eta of the
-    arrived at some time, the mean over random orders; and at least one, which a search trains on at its end.
-    """
-    count = round(trials)
-    orders = (random.Random(order).sample(range(count), count) for order in range(_ORDERS))  # noqa: S311
-    return max(1.0, sum(_promotions(ranks, reduction_factor) for ranks in orders) / _ORDERS)
-
-
-def _promotions(ranks: Iterable[int], reduction_factor: int) -> int:
-    """How many of those that arrive with these ranks (0 is the best) are ever among the best 1/eta of the arrived."""
-    arrived: list[int] = []
-    promoted: set[int] = set()
-    for rank in ranks:
-        insort(arrived, rank)
-        promoted.update(arrived[: len(arrived) // reduction_factor])
-    return len(promoted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +53,6 @@ def disk_plan(spec: StudySpec, checkpoint_bytes: int, slots: int, epochs: float)
     return DiskPlan(live * of_trial, min(kept_ones(spec), spec.trials) * of_trial, round(log))
 
 
-#: Random orders of arrival over which a number of promotions is averaged.
-_ORDERS = 20
-
 #: Of the lines of the log, those of a trial's beginning together, and that of an epoch with all its metrics.
 _TRIAL_LINES_BYTES = 600
 _REPORT_LINE_BYTES = 900
@@ -129,7 +67,7 @@ def plan_view(spec: StudySpec) -> Group:
     epoch = measure_epoch(spec.base_config, spec.resources.cpus, spec.resources.gpus)
     seconds = epoch.seconds
     measured = time.perf_counter() - started
-    plan = rung_plan(spec)
+    plan = stretches(spec.scheduler, current_budget(spec, ()))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("epochs", "trials", "epochs in all", "hours"):
         table.add_column(name, justify="right")

@@ -29,11 +29,15 @@ from analysis.statistics import wilson_interval
 from analysis.trials import ENDED, Trial, TrialsFold
 from tune_gate.budget import current_budget
 from tune_gate.changes import current_spec
+from tune_gate.expectation import epochs_left, stretches
 from tune_gate.schedulers import RungCount, build_scheduler
 from tune_gate.spec import StudySpec
 from tune_gate.study_dir import read_spec
 
 SECONDS_PER_HOUR = 3600.0
+
+#: Trials that have come to the first rung, or ended before it, before time is estimated from them.
+_JUDGED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +209,17 @@ class ProgressReader:
         return Best(-number, -epoch, value, float(low), float(high))
 
     def _seconds_left(self, worked: float) -> float | None:
-        """The trials that are left, each as long as those that ended, at the pace of this session."""
+        """The epochs that are expected to come, at the pace of this search and of those that run now; None before three
+        trials have come to the first rung.
+        """
         trials = self._trials.trials.values()
-        ended = [trial.epoch for trial in trials if trial.ended]
         epochs = sum(trial.epoch for trial in trials)
         running = sum(trial.state == "running" for trial in trials)
-        if len(ended) < 3 or not epochs or not running:
+        expected = stretches(self.spec.scheduler, self.budget)
+        judged = sum(trial.ended or trial.epoch >= expected[0].to_epoch for trial in trials)
+        if judged < _JUDGED or not epochs or not running:
             return None
-        per_trial = sum(ended) / len(ended)
-        to_come = per_trial * (self.budget.trials - len(ended))
-        begun = sum(min(trial.epoch, per_trial) for trial in trials if not trial.ended)
-        return max(0.0, to_come - begun) * (worked / epochs) / running
+        return epochs_left(expected, trials, self.budget.trials) * (worked / epochs) / running
 
     def _session_state(self, alive: bool) -> str:  # noqa: FBT001  a fact
         if alive:
@@ -228,9 +232,10 @@ class ProgressReader:
 def _decided(event: EpochReported, metric: str) -> str | None:
     """One line about a report after which something happens to its trial."""
     match event:
-        case EpochReported(action="stop", rung=rung) if rung is not None:
+        case EpochReported(action="stop" | "pause" as action, rung=rung) if rung is not None:
+            held = "stopped" if action == "stop" else "paused"
             return (
-                f"trial {event.trial} stopped at rung {rung.milestone}: {rung.value:.4f}, rank {rung.rank} "
+                f"trial {event.trial} {held} at rung {rung.milestone}: {rung.value:.4f}, rank {rung.rank} "
                 f"of {rung.peers} (best {rung.survivors} go on, from {rung.cutoff:.4f})"
             )
         case EpochReported(action="complete"):

@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from analysis.events import EpochReported, event_to_record
+from analysis.events import event_to_record
 from tests.tune_gate.random_logs import Chaos
-from tests.tune_gate.test_schedulers import search
 from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config
 from trainables.device import cpu
 from trainables.measure import measure_epoch
 from trainables.training import start_run, train
-from tune_gate.plan import disk_plan, rung_plan, size_text
-from tune_gate.schedulers import build_scheduler
+from tune_gate.plan import disk_plan, size_text
 from tune_gate.spec import study_spec
-
-
-def test_without_rungs_every_trial_trains_every_epoch() -> None:
-    spec = study_spec({"trials": 5, "epochs": 9, "scheduler": {"kind": "full"}})
-    assert [(stretch.trials, stretch.epochs) for stretch in rung_plan(spec)] == [(5.0, 45.0)]
-
-
-@pytest.mark.parametrize("kind", ["asha", "promotion"])
-def test_as_many_trials_pass_each_rung_as_a_search_lets_pass(kind: str) -> None:
-    spec = study_spec({"trials": 60, "epochs": 9, "scheduler": {"kind": kind}})
-    reached: Counter[int] = Counter()
-    for seed in range(20):
-        generator = random.Random(seed)
-        curves = [[generator.random()] * spec.epochs for _ in range(spec.trials)]
-        log = search(build_scheduler(spec), curves, generator)
-        reached.update(event.epoch for event in log if isinstance(event, EpochReported))
-    found = [reached[stretch.to_epoch] / 20 for stretch in rung_plan(spec)]
-    assert [stretch.trials for stretch in rung_plan(spec)] == pytest.approx(found, rel=0.2)
-
-
-def test_a_search_by_promotion_trains_one_trial_to_the_end_however_few_there_are() -> None:
-    spec = study_spec({"trials": 2, "epochs": 9, "scheduler": {"kind": "promotion"}})
-    assert [stretch.trials for stretch in rung_plan(spec)] == [2.0, 1.0, 1.0]
 
 
 def test_room_is_for_live_trials_the_best_of_the_ended_ones_and_the_log() -> None:

@@ -16,6 +16,7 @@ from analysis import early_stopping_safety, ledger, open_study, why
 from analysis.events import PROBE_SECONDS, PROBE_VALUE, EpochReported
 from analysis.log import LOG_FILE, read_log
 from tests.tune_gate.curve_trainable import CurveTrainable
+from tests.tune_gate.test_expectation import expected
 from tests.tune_gate.virtual_cluster import Cluster, Killed, dies_at, essence, metrics_of, probe_of, run_killed
 from trainables.probes import ProbeReport
 from trainables.work import ProbeOrder, WorkOrder, work_order
@@ -23,7 +24,6 @@ from tune_gate.budget import extend_study, plan_extension
 from tune_gate.errors import Misuse, SpecError
 from tune_gate.failures import report_problem
 from tune_gate.inheritance import inherit
-from tune_gate.plan import rung_plan
 from tune_gate.rung_check import rung_warnings
 from tune_gate.schedulers import FLOOR, build_scheduler
 from tune_gate.search import Search
@@ -256,8 +256,8 @@ def test_safety_judges_the_rungs_by_their_probes(folder: Path) -> None:
 
 def test_a_plan_counts_the_cool_downs() -> None:
     plain = study_spec({"trials": 12, "epochs": 9, "scheduler": {"kind": "asha", "rungs": [1, 3]}})
-    extra = [probed.epochs - bare.epochs for probed, bare in zip(rung_plan(spec_of()), rung_plan(plain), strict=True)]
-    second = rung_plan(plain)[1].trials
+    extra = [probed.epochs - bare.epochs for probed, bare in zip(expected(spec_of()), expected(plain), strict=True)]
+    second = expected(plain)[1].trials
     assert extra == pytest.approx([12 * 0.25 * 1, second * 0.25 * 3, 0.0])
 
 

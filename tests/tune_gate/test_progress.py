@@ -24,8 +24,11 @@ from analysis.events import (
     Warned,
 )
 from analysis.statistics import wilson_interval
+from tune_gate.budget import Budget
+from tune_gate.expectation import stretches
 from tune_gate.progress import ProgressReader, clock, duration, short
 from tune_gate.recorder import Recorder
+from tune_gate.sections import SchedulerSettings
 from tune_gate.spec import study_spec
 from tune_gate.study_dir import create_study
 
@@ -156,23 +159,28 @@ def test_rungs_tell_who_reached_them(folder: Path) -> None:
     ]
 
 
-def test_no_estimate_before_three_trials_have_ended(folder: Path) -> None:
-    two = [BEGUN, *run(1, RISING, "complete"), *run(2, [0.1, 0.1, 0.1], "stop"), *run(3, [0.5])]
+def test_no_estimate_before_three_trials_have_been_judged(folder: Path) -> None:
+    two = [BEGUN, *run(1, [0.5] * 2), *run(2, [0.1], "stop"), suggested(3), started(3)]
     assert study(folder, two).progress(alive=True).seconds_left is None
-    assert study(folder, [reported(3, 2, 0.1, "diverge")]).progress(alive=True).seconds_left is None  # none runs
-    assert study(folder, run(4, [0.5])).progress(alive=True).seconds_left is not None
+    assert study(folder, [reported(3, 1, 0.1, "stop")]).progress(alive=True).seconds_left is not None
+    assert study(folder, [reported(1, 3, 0.1, "stop")]).progress(alive=True).seconds_left is None  # none runs
 
 
-def test_the_estimate_is_of_the_trials_that_are_left_at_the_pace_of_those_that_run(folder: Path) -> None:
-    """Three ended after 9, 3 and 3 epochs, five on average; seven are left, of which two have begun."""
-    ended = [*run(1, RISING, "complete"), *run(2, [0.1] * 3, "stop"), *run(3, [0.1] * 3, "stop")]
-    reader = study(folder, [BEGUN, *ended, *run(4, [0.5, 0.5]), *run(5, [0.5] * 7)])
-    assert reader.progress(alive=True).seconds_left == pytest.approx((7 * 5 - 2 - 5) * SECONDS / 2)
+@pytest.mark.parametrize(("kind", "held"), [("asha", "stop"), ("promotion", "pause")])
+def test_the_estimate_is_of_the_epochs_that_are_left_at_the_pace_of_those_that_run(
+    kind: str, held: Action, folder: Path
+) -> None:
+    scheduler = SchedulerSettings.model_validate({"kind": kind})
+    plan = stretches(scheduler, Budget(10, EPOCHS, (1, 3)))
+    judged = [*run(1, RISING, "complete"), *run(2, [0.1], held), *run(3, [0.1], held)]
+    reader = study(folder, [BEGUN, *judged, *run(4, [0.5, 0.5]), *run(5, [0.5] * 7)], scheduler={"kind": kind})
+    left = 5 * 1 + (plan[1].trials - 3) * 2 + 1 + max(0.0, plan[2].trials - 2) * 6 + 2
+    assert reader.progress(alive=True).seconds_left == pytest.approx(left * SECONDS / 2)
     assert reader.progress(alive=False).seconds_left is None
 
 
 def test_an_estimate_is_never_below_zero(folder: Path) -> None:
-    events = [BEGUN, *(e for trial in (1, 2, 3) for e in run(trial, [0.1], "stop")), *run(4, [0.5] * 8)]
+    events = [BEGUN, *(e for trial in (1, 2, 3) for e in run(trial, [0.1], "stop")), *run(4, [0.5] * 9)]
     assert study(folder, events, trials=4).progress(alive=True).seconds_left == 0.0
 
 
