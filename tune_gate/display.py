@@ -180,9 +180,11 @@ def _rungs(progress: Progress) -> Table:
 
 def _running(progress: Progress, metric: str) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("trial", "epoch", metric, "settings"):
-        table.add_column(name, justify="left" if name == "settings" else "right", no_wrap=True)
+    for name in ("trial", "epoch", metric):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("settings")  # it alone gives way on a narrow terminal
     for trial in progress.running:
         value = "" if trial.last is None else f"{trial.last.metrics[metric]:.4f}"
-        table.add_row(str(trial.number), f"{trial.epoch}/{progress.epochs}", value, settings_text(trial.settings))
+        settings = Text(settings_text(trial.settings), no_wrap=True, overflow="ellipsis")
+        table.add_row(str(trial.number), f"{trial.epoch}/{progress.epochs}", value, settings)
     return table

@@ -234,9 +234,10 @@ def _decided(event: EpochReported, metric: str) -> str | None:
     match event:
         case EpochReported(action="stop" | "pause" as action, rung=rung) if rung is not None:
             held = "stopped" if action == "stop" else "paused"
+            who = f"best {rung.survivors} go on, from {rung.cutoff:.4f}" if rung.survivors else "none goes on yet"
             return (
                 f"trial {event.trial} {held} at rung {rung.milestone}: {rung.value:.4f}, rank {rung.rank} "
-                f"of {rung.peers} (best {rung.survivors} go on, from {rung.cutoff:.4f})"
+                f"of {rung.peers} ({who})"
             )
         case EpochReported(action="complete"):
             return f"trial {event.trial} completed {event.epoch} epochs: {event.metrics[metric]:.4f}"

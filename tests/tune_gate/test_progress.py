@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from analysis.events import (
     Action,
@@ -25,6 +28,7 @@ from analysis.events import (
 )
 from analysis.statistics import wilson_interval
 from tune_gate.budget import Budget
+from tune_gate.display import status_view
 from tune_gate.expectation import stretches
 from tune_gate.progress import ProgressReader, clock, duration, short
 from tune_gate.recorder import Recorder
@@ -159,6 +163,18 @@ def test_rungs_tell_who_reached_them(folder: Path) -> None:
     ]
 
 
+def test_on_a_narrow_terminal_only_the_settings_give_way(folder: Path) -> None:
+    long = {f"setting_{number}": 0.1 for number in range(12)}
+    events = [BEGUN, TrialSuggested(0.0, 1, long, 1, "random"), started(1), reported(1, 1, 0.5)]
+    console = Console(file=io.StringIO(), width=60)
+    console.print(status_view(study(folder, events).progress(alive=True), "val_acc"))
+    assert isinstance(console.file, io.StringIO)
+    head, row = console.file.getvalue().splitlines()[-2:]
+    assert head.split() == ["trial", "epoch", "val_acc", "settings"]
+    assert row.split()[:3] == ["1", "1/9", "0.5000"]
+    assert row.rstrip().endswith("…")
+
+
 def test_no_estimate_before_three_trials_have_been_judged(folder: Path) -> None:
     two = [BEGUN, *run(1, [0.5] * 2), *run(2, [0.1], "stop"), suggested(3), started(3)]
     assert study(folder, two).progress(alive=True).seconds_left is None
@@ -262,6 +278,14 @@ def test_an_extension_moves_the_goal(folder: Path) -> None:
         (
             reported(3, 3, 0.2, "stop"),
             "trial 3 stopped at rung 3: 0.2000, rank 2 of 4 (best 1 go on, from 0.2500)",
+        ),
+        (
+            reported(3, 3, 0.2, "pause"),
+            "trial 3 paused at rung 3: 0.2000, rank 2 of 4 (best 1 go on, from 0.2500)",
+        ),
+        (
+            replace(reported(3, 3, 0.2, "pause"), rung=RungEntry(3, 0.2, 0.2, rank=1, peers=1, survivors=0)),
+            "trial 3 paused at rung 3: 0.2000, rank 1 of 1 (none goes on yet)",
         ),
         (reported(3, 9, 0.91236, "complete"), "trial 3 completed 9 epochs: 0.9124"),
         (reported(3, 2, 0.0, "diverge"), "trial 3 diverged at epoch 2"),
