@@ -145,13 +145,18 @@ class AsItsNode(CurveTrainable):
             file.write(f"{self.epoch_seconds}\n")
 
 
-class WhereItRan(CurveTrainable):
-    """Leaves the id of its node beside its checkpoints; slow enough for each node to get its share."""
-
-    epoch_seconds = 0.2
+class MeetsOnThreeNodes(CurveTrainable):
+    """Leaves the id of its node beside its checkpoints, and trains once trials have come to three nodes."""
 
     def before_epoch(self) -> None:
         import ray
 
         with (self._folder / "nodes").open("a") as file:
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
+        while len(nodes_visited(self._folder.parents[1])) < 3:
+            time.sleep(0.05)
+
+
+def nodes_visited(study: Path) -> set[str]:
+    """The ids of the nodes on which trials of `MeetsOnThreeNodes` ran."""
+    return {line for path in (study / "trials").glob("*/nodes") for line in path.read_text().split()}
