@@ -71,6 +71,16 @@ def test_a_study_that_nobody_touched_has_no_edits(study: Path) -> None:
     assert take_over_edits(study, log_of(study)) == []
 
 
+def test_a_study_keeps_the_defaults_that_it_began_with(study: Path) -> None:
+    record = json.loads((study / STUDY_FILE).read_text())
+    assert "scheduler" not in record["given"]
+    record["spec"]["scheduler"]["kind"] = "asha"  # an earlier version's default
+    (study / STUDY_FILE).write_text(json.dumps(record))
+    edit(study, resources={"concurrency": 5})
+    assert take_over_edits(study, log_of(study)) == ["changed in study.yaml: resources.concurrency 2 → 5"]
+    assert current_spec(read_spec(study), log_of(study)).scheduler.kind == "asha"
+
+
 def test_where_and_how_trials_run_may_change(study: Path) -> None:
     edit(study, resources={"concurrency": 5}, failures={"retries": 7}, config={"data_dir": "/data"})
     assert take_over_edits(study, log_of(study)) == [
