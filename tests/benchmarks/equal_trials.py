@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from tests.benchmarks.search_defaults import SHARED
+from tests.benchmarks.published import SHARED
 from tests.benchmarks.searches import variants_of
 from tune_gate.replay.comparison import ReplaySettings, compare, regret
 from tune_gate.replay.recorded import load_curves

@@ -82,7 +82,10 @@ class Smac:
         self._asked: dict[Task, Any] = {}
 
     def ask(self) -> tuple[Task, Mapping[str, Any]]:
-        info = self._smac.ask()
+        from joblib import parallel_config
+
+        with parallel_config(backend="sequential"):  # the forest's pool of threads, a new one at each prediction
+            info = self._smac.ask()
         trial = self._numbers.setdefault(info.config, len(self._numbers))
         end = self._epochs if info.budget is None else min(self._epochs, math.ceil(info.budget - 1e-9))
         task = Task(trial, self._reached.get(trial, 0), end)

@@ -12,13 +12,10 @@ installed, and are left out where they are not.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import importlib.util
 import json
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,15 +23,13 @@ from typing import Any
 import numpy as np
 
 from analysis.files import write_atomic
-from search_spaces import space_from_mapping
 from tests.benchmarks.peers import peer_run
+from tests.benchmarks.published import PUBLISHED, SHARED, published
 from tests.benchmarks.searches import PARTS, peers_of, variants_of
 from tune_gate.replay.comparison import Replayed, ReplaySettings, compare, regret
-from tune_gate.replay.recorded import RecordedCurves, load_curves
+from tune_gate.replay.recorded import load_curves
 from tune_gate.replay.variants import REFERENCE, Variant
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-PUBLISHED = "cifar10-110"
 BUDGETS = {4: 20, 16: 80}  # full-length trials, by workers
 
 #: Parts that are no dependencies of ours.
@@ -45,33 +40,6 @@ ORDER = (REFERENCE.name, *(variant.name for variant in variants_of(PARTS)), *pee
 
 #: One table of each kind, shown apart: a choice made on these is checked by the other three.
 CHOICE = ("tinresnet", "ts_p32_GRU64_avg_bs128", "ylc_7593")
-
-
-def published() -> RecordedCurves:
-    """The 24 runs whose names say everything that varied among them; validation accuracy in %, as published."""
-    folder = SHARED / "reference" / "greyc-runs"
-    with (folder / "runs.csv").open(encoding="utf-8") as file:
-        wanted = {"dataset": "cifar10", "depth": "110"}
-        rows = [row for row in csv.DictReader(file) if "_vc10_" in row["run"] and wanted.items() <= row.items()]
-    curves: dict[str, list[float]] = defaultdict(list)
-    with gzip.open(folder / "curves.csv.gz", "rt", encoding="utf-8") as file:
-        for record in csv.DictReader(file):
-            curves[record["run"]].append(float(record["val_acc"]))
-    epochs = min(len(curves[row["run"]]) for row in rows)
-    values = np.array([curves[row["run"]][:epochs] for row in rows])
-    names = ("init", "gate_iters", "lr_gate", "gate_schedule", "milestones", "gamma")
-    choices = {name: {"choice": sorted({row[name] for row in rows})} for name in names}
-    return RecordedCurves(
-        name=PUBLISHED,
-        space=space_from_mapping(choices, PUBLISHED),
-        points=tuple({name: row[name] for name in names} for row in rows),
-        values=values,
-        tests=np.full_like(values, np.nan),
-        seconds=np.full_like(values, np.nan),
-        diverged=np.zeros(len(values), dtype=bool),
-        settings={},
-        images=5000,
-    )
 
 
 def run(benchmark: str, workers: int, seeds: int, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.events import PROBE_VALUE, EpochReported, Event
 from analysis.trials import Trial
@@ -88,7 +87,7 @@ class _Workers:
     spec: ReplaySpec
     curves: RecordedCurves
     hours: Matrix  # of each epoch and its probe
-    stops: NDArray[np.int64]  # epochs at which something may be decided, ascending
+    following: list[int]  # by epoch, the next one at which something may be decided
     now: float = 0.0
     stretches: list[_Stretch] = field(default_factory=list)
     finished: float = 0.0  # epochs, those of probes included
@@ -100,8 +99,7 @@ class _Workers:
 
     def begin(self, assignment: Assignment, row: int, epoch: int) -> None:
         """Train from `epoch` to the next stop, or to the curve's end."""
-        known = int(self.curves.lengths[row])
-        end = min(int(self.stops[np.searchsorted(self.stops, epoch, side="right")]), known)
+        end = min(self.following[epoch], int(self.curves.lengths[row]))
         stretch = _Stretch(row, epoch, end, self.now)
         ready = self.now + float(self.hours[row, epoch:end].sum())
         heapq.heappush(self._queue, (ready, next(self._count), assignment, stretch))
@@ -128,7 +126,7 @@ def simulate(spec: ReplaySpec, curves: RecordedCurves, lookup: Lookup, workers: 
         budget: epochs of all workers together; the search is cut there.
     """
     hours = with_probe_hours(epoch_hours(curves), spec, curves)
-    pool = _Workers(spec, curves, hours, np.array(spec.reported))
+    pool = _Workers(spec, curves, hours, _following(spec.reported, curves.epochs))
     search = Search(spec, Path(), clock=lambda: pool.now * 3600.0, journal=MemoryLog, folds=replay_folds)
     search.begin("replay", 0, {})
     rows: dict[int, int] = {}
@@ -163,6 +161,12 @@ def epoch_hours(curves: RecordedCurves) -> Matrix:
     return np.nan_to_num(curves.seconds, nan=float(np.nanmedian(curves.seconds))) / 3600.0
 
 
+def _following(stops: Sequence[int], epochs: int) -> list[int]:
+    """Of each epoch below `epochs`, the first of `stops`, ascending, that comes after it."""
+    following: list[int] = np.asarray(stops)[np.searchsorted(stops, np.arange(epochs), side="right")].tolist()
+    return following
+
+
 def _metrics(pool: _Workers, stretch: _Stretch, *, ends: bool) -> dict[str, float]:
     curves, last = pool.curves, (stretch.row, stretch.end - 1)
     diverged = ends and bool(curves.diverged[stretch.row])
@@ -192,11 +196,12 @@ def _trace(pool: _Workers, budget: float) -> tuple[Matrix, Matrix, Matrix, Matri
         tests.append(pool.curves.tests[stretch.row, part])
         probed += probe_epochs(pool.spec, stretch.epochs)
         whole = int(probed)
-        probed -= whole
-        times.append(np.full(whole, stretch.began + trained[-1].sum()))
-        trained.append(np.zeros(whole))
-        values.append(np.full(whole, np.nan))
-        tests.append(np.full(whole, np.nan))
+        if whole:
+            probed -= whole
+            times.append(np.full(whole, stretch.began + trained[-1].sum()))
+            trained.append(np.zeros(whole))
+            values.append(np.full(whole, np.nan))
+            tests.append(np.full(whole, np.nan))
     order = np.argsort(np.concatenate(times), kind="stable")
     if order.size > budget:
         order = order[: int(budget)]
