@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,18 +57,26 @@ def jobs_command(cluster: Dashboard) -> None:
 
 
 @job.command()
-def status(job_id: JobId, cluster: Dashboard) -> None:
-    """Say where a search stands, with the last lines it said."""
+def status(
+    job_id: JobId,
+    cluster: Dashboard,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,  # noqa: FBT002  a flag
+) -> None:
+    """Show the state of a job and where its search stands, as `tune-gate status` does beside the study's folder."""
+    from tune_gate.job_status import status_record, study_status  # noqa: PLC0415
     from tune_gate.jobs import Jobs  # noqa: PLC0415
 
     jobs = Jobs(cluster)
     found = jobs.find(job_id)
+    if as_json:
+        print(json.dumps(status_record(found, study_status(jobs, found, "--json")), indent=2))  # noqa: T201
+        return
     console = stdout_console()
-    console.print(f"{found.study}: {found.state.lower()}, in {found.folder}", highlight=False, soft_wrap=True)
-    if found.message:
-        console.print(found.message, markup=False, highlight=False, soft_wrap=True)
-    for line in jobs.logs(job_id).splitlines()[-5:]:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    head = f"{found.study}: {found.state.lower()}, in {found.folder}"
+    for line in filter(None, (head, found.message)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    study = study_status(jobs, found)
+    console.print(study.said.removesuffix("\n") or study.note, markup=False, highlight=False, soft_wrap=True)
 
 
 @job.command()

@@ -193,7 +193,7 @@ class Jobs:
             return act()
         except ImportError:
             raise Misuse("Ray's job client is not installed: pip install 'tune-gate[cluster]'") from None
-        except ConnectionError:
+        except (ConnectionError, _no_answer()):
             raise ClusterUnreachable(f"{self.url} is no dashboard of a Ray cluster, or it does not answer") from None
         except (RuntimeError, _refusal()) as error:
             raise _explained(self.url, error) from None
@@ -205,6 +205,13 @@ def _refusal() -> type[Exception]:
 
     found: type[Exception] = AuthenticationError
     return found
+
+
+def _no_answer() -> type[Exception]:
+    """The error of a request that is not answered: Ray turns only that of the first into its own."""
+    from requests.exceptions import RequestException  # noqa: PLC0415  it comes with Ray's job client
+
+    return RequestException
 
 
 def _explained(url: str, error: Exception) -> Misuse:

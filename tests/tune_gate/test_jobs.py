@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import Result
 from packaging.requirements import Requirement
+from requests.exceptions import ConnectionError as RequestsConnectionError
 from typer.testing import CliRunner
 
 from analysis.configs import config_yaml
@@ -31,7 +35,9 @@ from tune_gate.cli import app
 from tune_gate.errors import ClusterUnreachable, Misuse, TuneGateError
 from tune_gate.job_entry import answer, answer_in
 from tune_gate.jobs import Jobs, own_requirements
+from tune_gate.search import Search
 from tune_gate.spec import study_spec
+from tune_gate.study_dir import create_study
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -63,14 +69,15 @@ def test_a_job_can_bring_what_tune_gate_needs() -> None:
 
 
 class KnownJobs:
-    """A job client that knows two jobs, and remembers what it is sent."""
+    """A job client that knows three jobs of one study, and remembers what it is sent."""
 
-    def __init__(self, code: Path) -> None:
+    def __init__(self, code: Path, folder: str = "/shared/night") -> None:
         self.sent: list[dict[str, Any]] = []
-        self._metadata = {"tune-gate": "night", "folder": "/shared/night", "code": json.dumps([str(code)])}
+        self._metadata = {"tune-gate": "night", "folder": folder, "code": json.dumps([str(code)])}
 
     def list_jobs(self) -> list[Any]:
-        return [self._details("ended", "FAILED"), self._details("running", "RUNNING")]
+        states = {"ended": "FAILED", "running": "RUNNING", "waiting": "PENDING"}
+        return [self._details(job, state) for job, state in states.items()]
 
     def submit_job(self, **given: Any) -> str:
         stage = Path(given["runtime_env"]["working_dir"])
@@ -106,6 +113,77 @@ def test_a_resumed_job_brings_what_the_first_one_brought(tmp_path: Path, monkeyp
     package.rmdir()
     with pytest.raises(Misuse, match="mine is no folder, so it cannot go with the job"):
         jobs.resume("ended")
+
+
+class AnsweringJobs(KnownJobs):
+    """A job client whose cluster is this machine: what it is sent is run at once."""
+
+    def submit_job(self, **given: Any) -> str:
+        _, *arguments = shlex.split(given["entrypoint"])
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=given["runtime_env"]["working_dir"], text=True, capture_output=True,
+            check=True,
+        )  # fmt: skip
+        self._log = done.stdout
+        return super().submit_job(**given)
+
+    def get_job_status(self, _: str) -> Any:
+        return SimpleNamespace(value="SUCCEEDED")
+
+    def get_job_logs(self, _: str) -> str:
+        return self._log
+
+    def delete_job(self, _: str) -> None:
+        """Nothing is kept."""
+
+
+class LostJobs(KnownJobs):
+    """A job client whose cluster goes away after it has listed its jobs."""
+
+    def submit_job(self, **_: Any) -> str:
+        raise RequestsConnectionError("Connection aborted. Remote end closed connection")
+
+
+@pytest.fixture
+def job_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`tune-gate job status JOB`, of a job whose study lies in the folder `night`."""
+    monkeypatch.setattr("tune_gate.jobs.check_port", lambda _: None)
+
+    def run(job: str, *options: str, client: type[KnownJobs] = AnsweringJobs) -> Result:
+        known = client(tmp_path, str(tmp_path / "night"))
+        monkeypatch.setattr("tune_gate.jobs._client", lambda _: known)
+        return CliRunner().invoke(app, ["job", "status", job, "--cluster", "http://head:8265", *options])
+
+    return run
+
+
+def test_the_status_of_a_job_is_that_of_its_study(job_status: Callable[..., Result], tmp_path: Path) -> None:
+    folder = tmp_path / "night"
+    with closing(Search(create_study(study_spec({"name": "night", "trials": 4}), folder), folder)) as search:
+        search.begin("host", 1, {})
+        search.next_assignment()
+    beside = CliRunner().invoke(app, ["status", str(folder)]).stdout
+    assert job_status("running").stdout == f"night: running, in {folder}\n{beside}"
+    record = json.loads(job_status("ended", "--json").stdout)
+    assert record["job"] == {"id": "ended", "state": "failed", "folder": str(folder), "message": ""}
+    assert record["study"] == json.loads(CliRunner().invoke(app, ["status", str(folder), "--json"]).stdout)
+
+
+def test_a_job_without_a_study_says_why_in_a_line(job_status: Callable[..., Result], tmp_path: Path) -> None:
+    where = f"in {tmp_path / 'night'}"
+    pending = job_status("waiting", client=KnownJobs).stdout.splitlines()
+    assert pending[0] == f"night: pending, {where}"
+    assert pending[1:] == ["it has not begun: the cluster sets up what it brought, or has no room for it yet"]
+    assert job_status("running").stdout.splitlines() == [f"night: running, {where}", "it has not made its study yet"]
+    record = json.loads(job_status("ended", "--json").stdout)
+    assert record["study"] is None
+    assert record["note"] == "it ended before it made its study; `tune-gate job logs ended` tells why"
+
+
+def test_a_dashboard_that_goes_away_meanwhile_is_told(job_status: Callable[..., Result]) -> None:
+    lost = job_status("running", client=LostJobs)
+    assert isinstance(lost.exception, ClusterUnreachable)
+    assert "http://head:8265 is no dashboard of a Ray cluster, or it does not answer" in str(lost.exception)
 
 
 def test_an_answer_comes_back_through_the_log(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,10 +252,15 @@ def test_a_search_is_sent_watched_stopped_resumed_and_exported(head: Head, tmp_p
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.split()[2]
     wait_until(lambda: epochs_reported(folder) > 1, 120)
-    assert "running" in tune_gate(head, "job", "status", job).stdout
+    shown = tune_gate(head, "job", "status", job).stdout.splitlines()
+    assert shown[0].endswith(f": running, in {folder}")
+    assert any("  running  0/4 trials ended" in line for line in shown)  # the study's own line: a driver holds it
+    assert any(line.split()[:1] == ["trial"] for line in shown)
     assert f"asked {job} to stop" in tune_gate(head, "job", "stop", job).stdout
     wait_until(lambda: "stopped" in tune_gate(head, "job", "status", job).stdout, 120)
     assert 1 < epochs_reported(folder) < 20
+    record = json.loads(tune_gate(head, "job", "status", job, "--json").stdout)
+    assert (record["job"]["state"], record["study"]["session"]) == ("stopped", "interrupted")
     assert "trial 1" in tune_gate(head, "job", "logs", job).stdout
     check_stopped_as_by_ctrl_c(folder)
 
