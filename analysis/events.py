@@ -7,6 +7,7 @@ is written as null. A report and the decision on it are *one* event, so neither 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
@@ -281,6 +282,11 @@ def is_about(event: Event, trials: Container[int]) -> bool:
     return trial is None or trial in trials
 
 
+def shared_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` whose names are the same objects as in all others: JSON makes new ones each time it is read."""
+    return {sys.intern(name): value for name, value in settings.items()}
+
+
 def event_to_record(event: Event) -> dict[str, Any]:
     """The JSON object of an event."""
     record: dict[str, Any] = {"event": event.kind}
@@ -306,8 +312,12 @@ def event_from_record(record: Mapping[str, Any]) -> Event | None:
     kind = EVENTS.get(values.pop("event"))
     if kind is None:
         return None
+    if "settings" in values:
+        values["settings"] = shared_names(values["settings"])
     if kind in (EpochReported, MeasuredOnTest):
-        values["metrics"] = {key: math.nan if number is None else number for key, number in values["metrics"].items()}
+        values["metrics"] = {
+            sys.intern(key): math.nan if number is None else number for key, number in values["metrics"].items()
+        }
     if kind is EpochReported:
         if values["action"] not in ACTIONS:
             raise TypeError(f"no action {values['action']!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,9 @@ class Bridge:
         for message in result.get("warnings", ()):
             self.search.warn(message, order.trial)
         metrics = {
-            name.removeprefix("metrics/"): value for name, value in result.items() if name.startswith("metrics/")
+            sys.intern(name.removeprefix("metrics/")): value  # the folds keep every report: let them share the names
+            for name, value in result.items()
+            if name.startswith("metrics/")
         }
         probed = () if order.probes is None else order.probes.epochs
         problem = report_problem(result, metrics, self._spec.metric, probed)

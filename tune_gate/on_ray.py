@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 
 from trainables.work import work_order
 from tune_gate.bridge import Bridge
+from tune_gate.ended_trials import NoProgress, let_go
 from tune_gate.errors import SearchFailed, TuneGateError
 from tune_gate.failures import error_of, last_line
 from tune_gate.observers import callbacks
@@ -67,7 +68,7 @@ def run_on_ray(search: Search, spec: StudySpec, study: Path) -> None:
             failure_config=tune.FailureConfig(max_failures=0),
             # The trainable saves by itself, before it reports.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=callbacks(spec.observers),
+            callbacks=[*callbacks(spec.observers), NoProgress()],
             verbose=0,
         ),
     )
@@ -126,9 +127,10 @@ class _StudyScheduler(FIFOScheduler):
         that is starting for it as soon as another is free; where trials are shorter than a worker's start, there would
         only ever be one worker.
 
-        Since Tune asks this at every step, it is the place to end what hangs.
+        Since Tune asks this at every step, it is the place to end what hangs, and to let go what has ended.
         """
         self._bridge.look_around()
+        let_go(tune_controller._tune_controller)
         for trial in tune_controller.get_live_trials():
             if trial.status == "RUNNING" and self._bridge.overdue(trial.trial_id):
                 ray.kill(trial.temporary_state.ray_actor)  # Tune then finds the trial failed

@@ -31,6 +31,7 @@ from analysis.events import (
     TrialRetired,
     TrialSuggested,
     Warned,
+    shared_names,
 )
 from analysis.trials import Trial, TrialsFold
 from tune_gate.budget import current_budget
@@ -304,7 +305,7 @@ class Search:
             return None
         number = 1 + self._trials.newest  # not their count: a log may have lost a number in the middle
         suggestion = self._sampler.suggest(number)
-        settings = json.loads(json.dumps(suggestion.settings))  # as a reader of the log will see them: no tuples
+        settings = shared_names(json.loads(json.dumps(suggestion.settings)))  # as a reader of the log will see them
         seed = suggestion.seed_of(number, self._spec.seed)
         self._recorder.append(TrialSuggested(self._clock(), number, settings, seed, suggestion.source))
         return self.trials[number]

@@ -17,7 +17,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.events import BudgetExtended, EpochReported, Event, TrialFailed, TrialInherited, TrialSuggested
 from search_spaces import Choice, Fixed, Float, Int, LogFloat, LogInt, Parameter, SearchSpace
@@ -206,6 +206,13 @@ class TpeSampler:
 
 class _Storage(optuna.storages.InMemoryStorage):
     """A storage that lets a trial go on after it has ended, as Optuna's own never does."""
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As Optuna's own, which keeps a copy of every distribution for each trial; here they share them."""
+        trial_id = super().create_new_trial(study_id, template_trial)
+        if template_trial is not None:
+            self._get_trial(trial_id).distributions = template_trial.distributions
+        return trial_id
 
     def reopen(self, trial_id: int) -> None:
         """Make the trial a running one."""

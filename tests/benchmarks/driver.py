@@ -5,7 +5,8 @@
 
 The first runs a search of short trials on our driver and on bare Ray Tune (ASHA, and OptunaSearch's TPE), this with its
 default loggers and without, in turns, each in a process of its own, and gives the processor time of the driver process
-per trial and per report, and how much it grew. Processor time, because that is what a driver costs, and because it
+per trial and per report, by how much its memory grew at its peak, and by how much for each trial after the first
+quarter of them: what is kept of an ended trial. Processor time, because that is what a driver costs, and because it
 hardly depends on what else runs here. The other runs the production search and its folds in virtual time, with a log in
 memory, and gives the time per trial.
 """
@@ -115,6 +116,28 @@ def run_bare(trials: int, folder: Path) -> int:
     return counted.reports
 
 
+class Peaks:
+    """The peak of this process' memory when a quarter of the trials had begun, on either side: Tune adds them all."""
+
+    def __init__(self, trials: int) -> None:
+        from ray.tune.execution.tune_controller import TuneController
+
+        self.begun, self.quarter, self.at_quarter = 0, trials // 4, 0.0
+        add_trial = TuneController.add_trial
+
+        def counting(controller: TuneController, trial: Any) -> None:
+            self.begun += 1
+            if self.begun == self.quarter:
+                self.at_quarter = cost()["megabytes"]
+            add_trial(controller, trial)
+
+        TuneController.add_trial = counting
+
+    def kilobytes_per_trial(self) -> float:
+        """By how much the peak has grown since, for each trial that has begun since."""
+        return (cost()["megabytes"] - self.at_quarter) * 1024 / (self.begun - self.quarter)
+
+
 class Counter:
     """Counts reports."""
 
@@ -140,13 +163,15 @@ RUNS = {"ours": run_ours, "bare": run_bare, "lean": run_lean}
 def one_run(kind: str, trials: int) -> None:
     """A run in this process, told in one line of JSON."""
     start_ray()
+    peaks = Peaks(trials)
     with tempfile.TemporaryDirectory() as folder:
         before, begun = cost(), time.perf_counter()
         reports = RUNS[kind](trials, Path(folder))
         after = cost()
     seconds = time.perf_counter() - begun
-    found = {"reports": reports, "wall": seconds, "cpu": after["cpu"] - before["cpu"]}
-    print("RESULT " + json.dumps({**found, "megabytes": after["megabytes"] - before["megabytes"]}), flush=True)
+    grown = {"megabytes": after["megabytes"] - before["megabytes"], "kilobytes_per_trial": peaks.kilobytes_per_trial()}
+    found = {"reports": reports, "wall": seconds, "cpu": after["cpu"] - before["cpu"], **grown}
+    print("RESULT " + json.dumps(found), flush=True)
 
 
 def side_by_side(trials: int, rounds: int) -> None:
@@ -167,7 +192,11 @@ def side_by_side(trials: int, rounds: int) -> None:
         report = statistics.median(run["cpu"] / run["reports"] for run in runs) * 1e3
         rate = statistics.median(run["reports"] / run["wall"] for run in runs)
         grown = statistics.median(run["megabytes"] for run in runs)
-        print(f"{kind:5} {cpu:7.2f} ms/trial {report:7.2f} ms/report {rate:6.0f} reports/s, grew by {grown:.0f} MB")
+        each = statistics.median(run["kilobytes_per_trial"] for run in runs)
+        print(
+            f"{kind:5} {cpu:7.2f} ms/trial {report:7.2f} ms/report {rate:6.0f} reports/s, grew by {grown:.0f} MB, "
+            f"after a quarter of the trials by {each:.1f} kB/trial"
+        )
     for kind in ("bare", "lean"):
         ratio = statistics.median(a["cpu"] / b["cpu"] for a, b in zip(found["ours"], found[kind], strict=True))
         print(f"ours / {kind}: {ratio:.2f} of the processor time per trial (wanted: at most 1.1)")

@@ -145,8 +145,8 @@ class AsItsNode(CurveTrainable):
             file.write(f"{self.epoch_seconds}\n")
 
 
-class MeetsOnThreeNodes(CurveTrainable):
-    """Leaves the id of its node beside its checkpoints, and trains once trials have come to three nodes."""
+class MeetsOnThreeNodes(RaisesOnce):
+    """Leaves the id of its node beside its checkpoints and trains once trials are on three; trial 2 raises once."""
 
     def before_epoch(self) -> None:
         import ray
@@ -155,6 +155,7 @@ class MeetsOnThreeNodes(CurveTrainable):
             file.write(f"{ray.get_runtime_context().get_node_id()}\n")
         while len(nodes_visited(self._folder.parents[1])) < 3:
             time.sleep(0.05)
+        super().before_epoch()
 
 
 def nodes_visited(study: Path) -> set[str]:
