@@ -133,6 +133,8 @@ def _spans(trace: Path) -> dict[tuple[int, int], tuple[float, float]]:
                 begun[place], ends[place] = line["time"], line["time"] + EPOCH_SECONDS
             case "probing":
                 ends[place] = line["time"] + PROBE_SECONDS
-            case _:
+            case "saved":
                 ends[place] = line["time"]
+            case _:  # it had come, and was held
+                pass
     return {place: (moment, ends[place]) for place, moment in begun.items()}

@@ -143,12 +143,6 @@ def _victims(target: str, study: Path, supervisor: subprocess.Popen[bytes], node
     return [holder.pid] if target == "driver" else list(_named(holder.pid, target))
 
 
-def has_worker(study: Path) -> bool:
-    """Whether a trial of the study runs on the node that its driver started."""
-    holder = current_holder(study)
-    return holder is not None and any(_named(holder.pid, "worker"))
-
-
 def _named(root: int, name: str) -> Iterator[int]:
     """The descendants of `root` that are called so, in our words."""
     for process in descendants(root):

@@ -25,12 +25,11 @@ from tests.faults.processes import (
     MEASURED,
     MULTI_NODE_TARGETS,
     JoinedNodes,
-    has_worker,
     start,
     strike,
 )
 from tests.faults.tally import Tally
-from tests.faults.traced import EPOCH_SECONDS, Moment, hold_file, under_way
+from tests.faults.traced import EPOCH_SECONDS, Moment, at_work, hold_file, under_way
 from tests.tune_gate.test_search import essence
 from tune_gate.lock import current_holder
 from tune_gate.supervisor import MISUSE
@@ -189,7 +188,7 @@ class FaultStudy:
     def _is_at_work(self, targets: list[str], nodes: JoinedNodes) -> bool:
         """Whether a trial runs where one is to be killed, or on any node."""
         joined = any(target in JOINED_TARGETS for target in targets)
-        return nodes.at_work or (not joined and has_worker(self.folder))
+        return nodes.at_work if joined else at_work(self.folder)
 
     def _wait_for_release(self) -> None:
         """A driver without a supervisor ends by itself; wait for it."""

@@ -26,7 +26,7 @@ from analysis.trials import Trial
 from tests.faults.examine import measuring_problems, probes_missing, redone, wrong_decisions
 from tests.faults.flavours import FLAVOURS, Flavour
 from tests.faults.studies import held
-from tests.faults.traced import STUDY, TRACE, Moment, Traced, measuring_trace, read_trace, under_way
+from tests.faults.traced import STUDY, TRACE, Moment, Traced, at_work, measuring_trace, read_trace, under_way
 from tests.tune_gate.virtual_cluster import Cluster
 from trainables.work import ProbeOrder, WorkOrder
 from tune_gate.schedulers import build_scheduler
@@ -51,10 +51,13 @@ def test_a_held_study_begins_no_epoch(tmp_path: Path) -> None:
     with held(study, "epoch"):
         thread = threading.Thread(target=trainable.step)
         thread.start()
-        assert read_trace(trace) == []
+        while not at_work(study):
+            time.sleep(0.01)
+        assert not under_way(study, "epoch")
+        assert [line["what"] for line in read_trace(trace)] == ["come"]
     thread.join()
-    assert [line["what"] for line in read_trace(trace)] == ["begun", "saved"]
-    assert not under_way(study, "epoch")
+    assert [line["what"] for line in read_trace(trace)] == ["come", "begun", "saved"]
+    assert not at_work(study)
 
 
 def test_a_held_probe_is_under_way_and_does_not_end(tmp_path: Path) -> None:
@@ -68,7 +71,12 @@ def test_a_held_probe_is_under_way_and_does_not_end(tmp_path: Path) -> None:
         assert thread.is_alive()
     thread.join()
     assert not under_way(study, "probe")
-    assert [line["what"] for line in read_trace(study / "trials" / "0001" / TRACE)] == ["begun", "probing", "saved"]
+    assert [line["what"] for line in read_trace(study / "trials" / "0001" / TRACE)] == [
+        "come",
+        "begun",
+        "probing",
+        "saved",
+    ]
 
 
 def test_a_measured_trial_is_traced_beside_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +90,7 @@ def test_a_measured_trial_is_traced_beside_the_study(tmp_path: Path, monkeypatch
     thread.join()
     assert [line["what"] for line in read_trace(measuring_trace(study))] == ["measuring", "saved"]
     assert traced(study / "trials" / "0001").step()["epoch"] == 1
-    assert [line["what"] for line in read_trace(study / "trials" / "0001" / TRACE)] == ["begun", "saved"]
+    assert [line["what"] for line in read_trace(study / "trials" / "0001" / TRACE)] == ["come", "begun", "saved"]
 
 
 def test_nothing_is_under_way_in_a_process_that_is_gone(tmp_path: Path) -> None:
@@ -95,7 +103,13 @@ def test_nothing_is_under_way_in_a_process_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_work_that_was_lost_counts_to_the_strike_that_cut_it_off(tmp_path: Path) -> None:
-    lines = [("begun", 1, 1, 10.0), ("saved", 1, 1, 10.2), ("begun", 1, 2, 10.2), ("probing", 1, 2, 10.4)]
+    lines = [
+        ("come", 1, 1, 9.0),
+        ("begun", 1, 1, 10.0),
+        ("saved", 1, 1, 10.2),
+        ("begun", 1, 2, 10.2),
+        ("probing", 1, 2, 10.4),
+    ]
     trace = tmp_path / "trials" / "0001" / TRACE
     trace.parent.mkdir(parents=True)
     told = ({"what": what, "attempt": attempt, "epoch": epoch, "time": at} for what, attempt, epoch, at in lines)

@@ -47,6 +47,7 @@ class Traced(CurveTrainable):
             self._note("measuring", self._epoch + 1)
             self._wait("measuring run")
         else:
+            self._note("come", self._epoch + 1)
             self._wait("epoch")
             self._note("begun", self._epoch + 1)
         time.sleep(EPOCH_SECONDS)
@@ -99,17 +100,24 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
 
 def under_way(study: Path, moment: Moment) -> bool:
     """Whether a living process of that study is inside such a moment now."""
-    paths = [measuring_trace(study)] if moment == "measuring run" else study.glob(f"trials/*/{TRACE}")
-    return any(
-        line["what"] == _BEGUN[moment] and _lives(line["process"], line["time"])
-        for path in paths
-        for line in _newest(path)
-    )
+    paths = [measuring_trace(study)] if moment == "measuring run" else _traces(study)
+    return any(line["what"] == _BEGUN[moment] for path in paths for line in _newest(path))
+
+
+def at_work(study: Path) -> bool:
+    """Whether a living process has come to train an epoch of that study, be it held or not."""
+    return any(line["what"] != "saved" for path in _traces(study) for line in _newest(path))
+
+
+def _traces(study: Path) -> Iterator[Path]:
+    return study.glob(f"trials/*/{TRACE}")
 
 
 def _newest(path: Path) -> Iterator[dict[str, Any]]:
-    """The newest line of each process in a trace."""
-    yield from {line["process"]: line for line in read_trace(path)}.values()
+    """The newest line of each process in a trace that lives."""
+    for line in {line["process"]: line for line in read_trace(path)}.values():
+        if _lives(line["process"], line["time"]):
+            yield line
 
 
 def _lives(pid: int, since: float) -> bool:
