@@ -1,19 +1,14 @@
 """The facts that a study's log records, one frozen type per kind of event.
 
-An event is written as one JSON object in one line: its fields, and `event`, the kind. A number that is not finite
-is written as null. A report and the decision on it are *one* event, so neither can exist without the other.
+A report and the decision on it are *one* event, so neither can exist without the other. How events are written is told
+in `analysis.event_records`.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
-
-#: Version of the log's format; a reader refuses every other.
-SCHEMA = 1
 
 #: Metrics that a report has beside its own where a decayed probe branched off after its epoch: the accuracy at the end
 #: of the cool-down, which is what a rung of such a study compares; and the seconds that it took.
@@ -253,80 +248,8 @@ Event = (
     | SessionEnded
 )
 
-EVENTS: Mapping[str, type[Event]] = {
-    kind.kind: kind
-    for kind in (
-        SessionStarted,
-        TrialInherited,
-        TrialSuggested,
-        AttemptStarted,
-        EpochReported,
-        AttemptFailed,
-        TrialFailed,
-        TrialPromoted,
-        TrialRetired,
-        MeasuredOnTest,
-        BudgetExtended,
-        SpecChanged,
-        ResourcesChosen,
-        CodeAccepted,
-        Warned,
-        SessionEnded,
-    )
-}
-
 
 def is_about(event: Event, trials: Container[int]) -> bool:
     """Whether `event` is about one of these trials, or about none in particular."""
     trial = getattr(event, "trial", None)
     return trial is None or trial in trials
-
-
-def shared_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` whose names are the same objects as in all others: JSON makes new ones each time it is read."""
-    return {sys.intern(name): value for name, value in settings.items()}
-
-
-def event_to_record(event: Event) -> dict[str, Any]:
-    """The JSON object of an event."""
-    record: dict[str, Any] = {"event": event.kind}
-    for name in (part.name for part in fields(event)):
-        value = getattr(event, name)
-        if name == "metrics":
-            value = {key: number if math.isfinite(number) else None for key, number in value.items()}
-        elif isinstance(value, RungEntry):
-            value = {part.name: getattr(value, part.name) for part in fields(value)}
-        elif name == "rung":
-            continue  # absent where there is none: most epochs are no milestone
-        record[name] = value
-    return record
-
-
-def event_from_record(record: Mapping[str, Any]) -> Event | None:
-    """The event of a JSON object, or None where its kind is not known to this version.
-
-    Raises:
-        KeyError, TypeError: the object is no event of its kind (the log's reader turns this into `LogCorrupt`).
-    """
-    values = dict(record)
-    kind = EVENTS.get(values.pop("event"))
-    if kind is None:
-        return None
-    if "settings" in values:
-        values["settings"] = shared_names(values["settings"])
-    if kind in (EpochReported, MeasuredOnTest):
-        values["metrics"] = {
-            sys.intern(key): math.nan if number is None else number for key, number in values["metrics"].items()
-        }
-    if kind is EpochReported:
-        if values["action"] not in ACTIONS:
-            raise TypeError(f"no action {values['action']!r}")
-        if "rung" in values:
-            values["rung"] = RungEntry(**values["rung"])
-    if kind is TrialInherited:
-        if values["state"] not in INHERITED_STATES:
-            raise TypeError(f"no state {values['state']!r}")
-        values["values"] = tuple((int(epoch), float(value)) for epoch, value in values["values"])
-    if kind is BudgetExtended:
-        values["rungs"] = tuple(values["rungs"])
-    return kind(**values)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import LogCorrupt, SchemaUnknown
-from analysis.events import SCHEMA, Event, SessionStarted, event_from_record, event_to_record
+from analysis.event_records import SCHEMA, event_from_record, event_to_record
+from analysis.events import Event, SessionStarted
 
 LOG_FILE = Path("log") / "events.jsonl"
 

@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 from numpy.typing import NDArray
 
-from analysis.events import ACTIONS, EpochReported, event_from_record
+from analysis.event_records import event_from_record
+from analysis.events import ACTIONS, EpochReported
 
 #: What the name of a metric begins with in a table of reports.
 METRIC_PREFIX = "metrics."

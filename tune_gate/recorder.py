@@ -28,6 +28,24 @@ class Fold(Protocol):
         """Take one event in."""
 
 
+class Journal(Protocol):
+    """Where the search writes its events: the study's log, or memory."""
+
+    events: list[Event]  # those that were there before
+
+    def append(self, event: Event) -> None:
+        """Keep `event`, and then let the folds see it."""
+
+    def settle(self) -> None:
+        """Return when the events are safe from a power cut."""
+
+    def retire(self, keys: Iterable[str]) -> None:
+        """Delete objects of the study's store that the events so far make superfluous, once these are safe."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
 class Recorder:
     """Appends events to a study's log and hands each to the folds, so that they always equal the log.
 

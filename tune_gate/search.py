@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from analysis.event_records import shared_names
 from analysis.events import (
     PROBE_VALUE,
     Action,
@@ -31,7 +32,6 @@ from analysis.events import (
     TrialRetired,
     TrialSuggested,
     Warned,
-    shared_names,
 )
 from analysis.trials import Trial, TrialsFold
 from tune_gate.budget import current_budget
@@ -39,7 +39,7 @@ from tune_gate.changes import current_spec, version_changes
 from tune_gate.deaths import DeathsFold
 from tune_gate.errors import Misuse, TuneGateError
 from tune_gate.probing import lacks_probe
-from tune_gate.recorder import Fold, Recorder
+from tune_gate.recorder import Fold, Journal, Recorder
 from tune_gate.samplers import Sampler, build_sampler
 from tune_gate.schedulers import Scheduler, build_scheduler
 from tune_gate.spec import StudySpec
@@ -57,24 +57,6 @@ class Assignment:
     settings: Mapping[str, Any]  # the full settings, as plain JSON values
     from_epoch: int  # no checkpoint beyond this epoch counts: what it holds was never reported
     probed: tuple[int, ...] = ()  # epochs after which it is probed
-
-
-class Journal(Protocol):
-    """Where the search writes its events: the study's log, or memory."""
-
-    events: list[Event]  # those that were there before
-
-    def append(self, event: Event) -> None:
-        """Keep `event`, and then let the folds see it."""
-
-    def settle(self) -> None:
-        """Return when the events are safe from a power cut."""
-
-    def retire(self, keys: Iterable[str]) -> None:
-        """Delete objects of the study's store that the events so far make superfluous, once these are safe."""
-
-    def close(self) -> None:
-        """Let go."""
 
 
 def production_folds(spec: StudySpec) -> tuple[Scheduler, Sampler]:

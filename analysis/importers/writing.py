@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from analysis.event_records import event_to_record
 from analysis.events import (
     Action,
     AttemptFailed,
@@ -23,7 +24,6 @@ from analysis.events import (
     TrialFailed,
     TrialSuggested,
     Warned,
-    event_to_record,
 )
 from analysis.files import write_atomic
 from analysis.importers.foreign import ForeignStudy, ForeignTrial, ImportFailed

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from analysis.event_records import event_to_record
 from analysis.events import (
     Action,
     AttemptFailed,
@@ -21,7 +22,6 @@ from analysis.events import (
     TrialFailed,
     TrialSuggested,
     Warned,
-    event_to_record,
 )
 from analysis.log import LOG_FILE, header_line
 from analysis.study import Study, open_study

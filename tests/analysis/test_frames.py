@@ -21,7 +21,8 @@ from analysis import (
     list_studies,
     open_study,
 )
-from analysis.events import EpochReported, TrialSuggested, event_to_record
+from analysis.event_records import event_to_record
+from analysis.events import EpochReported, TrialSuggested
 from analysis.frames import METRICS
 from analysis.log import LOG_FILE
 from analysis.trials import fold_trials

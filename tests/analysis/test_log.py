@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import LogCorrupt, SchemaUnknown
-from analysis.events import EpochReported, event_from_record, event_to_record
+from analysis.event_records import event_from_record, event_to_record
+from analysis.events import EpochReported
 from analysis.log import LogPosition, header_line, read_log, read_log_from
 from analysis.trials import fold_trials
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import analysis.columns
 from analysis import AnalysisError, open_study
-from analysis.events import ACTIONS, EpochReported, Event, RungEntry, TrialSuggested, event_to_record
+from analysis.event_records import event_to_record
+from analysis.events import ACTIONS, EpochReported, Event, RungEntry, TrialSuggested
 from analysis.log import header_line
 from analysis.report_lines import Unusual
 

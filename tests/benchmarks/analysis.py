@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.events import EpochReported, Event, TrialSuggested, event_to_record
+from analysis.event_records import event_to_record
+from analysis.events import EpochReported, Event, TrialSuggested
 from analysis.frames import METRICS
 from analysis.log import LOG_FILE, header_line
 from tests.benchmarks.analysis_peers import MEASURE_OPTUNA, MEASURE_RAY, write_optuna, write_ray

@@ -68,7 +68,7 @@ def write_study(folder: Path, events: list[Event]) -> int:
     """Write the log of `events`; its size in bytes."""
     import json
 
-    from analysis.events import event_to_record
+    from analysis.event_records import event_to_record
     from analysis.log import LOG_FILE, header_line
 
     path = folder / LOG_FILE

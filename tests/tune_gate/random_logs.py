@@ -10,7 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from analysis.events import BudgetExtended, EpochReported, Event, event_to_record
+from analysis.event_records import event_to_record
+from analysis.events import BudgetExtended, EpochReported, Event
 from analysis.log import header_line
 from tune_gate.recorder import Fold
 from tune_gate.search import Assignment, Search

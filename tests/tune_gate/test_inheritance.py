@@ -11,7 +11,8 @@ import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
-from analysis.events import EpochReported, TrialInherited, TrialSuggested, Warned, event_from_record, event_to_record
+from analysis.event_records import event_from_record, event_to_record
+from analysis.events import EpochReported, TrialInherited, TrialSuggested, Warned
 from analysis.log import LOG_FILE, opening_events, read_log
 from analysis.study import open_study
 from analysis.trials import fold_trials

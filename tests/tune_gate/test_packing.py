@@ -20,14 +20,8 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.events import (
-    ResourcesChosen,
-    SessionEnded,
-    SessionStarted,
-    TrialSuggested,
-    event_from_record,
-    event_to_record,
-)
+from analysis.event_records import event_from_record, event_to_record
+from analysis.events import ResourcesChosen, SessionEnded, SessionStarted, TrialSuggested
 from analysis.log import LOG_FILE, read_log
 from analysis.study import open_study
 from tests.tune_gate.test_on_ray import ROOT, wait_until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.events import event_to_record
+from analysis.event_records import event_to_record
 from tests.tune_gate.random_logs import Chaos
 from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config

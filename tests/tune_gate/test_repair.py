@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import LogCorrupt, SchemaUnknown
-from analysis.events import BudgetExtended, EpochReported, Event, TrialSuggested, Warned, event_to_record
+from analysis.event_records import event_to_record
+from analysis.events import BudgetExtended, EpochReported, Event, TrialSuggested, Warned
 from analysis.log import LOG_FILE, header_line, read_log
 from analysis.trials import fold_trials
 from tests.tune_gate.test_verify import tune_gate

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.event_records import event_from_record, event_to_record
 from analysis.events import (
     Action,
     AttemptFailed,
@@ -24,8 +25,6 @@ from analysis.events import (
     SessionStarted,
     TrialFailed,
     TrialSuggested,
-    event_from_record,
-    event_to_record,
 )
 from search_spaces.errors import SpaceError
 from tune_gate.errors import SpecError

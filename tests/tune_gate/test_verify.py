@@ -16,11 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.events import (
-    Event,
-    TrialFailed,
-    event_to_record,
-)
+from analysis.event_records import event_to_record
+from analysis.events import Event, TrialFailed
 from analysis.log import LOG_FILE, read_log
 from analysis.trials import fold_trials
 from tests.tune_gate.tampering import TAMPERINGS, at_rung, changed, continues, drawn_by_tpe, first

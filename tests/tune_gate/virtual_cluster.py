@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.events import EpochReported, Event, TrialSuggested, event_to_record
+from analysis.event_records import event_to_record
+from analysis.events import EpochReported, Event, TrialSuggested
 from tune_gate.search import Assignment, Search
 from tune_gate.spec import StudySpec
 
