@@ -26,7 +26,7 @@ from tune_gate.study_dir import STOP_REQUEST, checkpoint_folder
 #: How often the search looks whether nodes came or went, and whether it was asked to stop.
 LOOK_AROUND_SECONDS = 1.0
 
-#: How often Ray's metrics are told where the search stands; Prometheus asks no oftener.
+#: How often it is found out anew for Ray's metrics where the search stands; they are told it each time around.
 TELL_SECONDS = 10.0
 
 #: A trial is taken for hung after so many times the longest epoch seen, but not before the time that the first may
@@ -196,6 +196,8 @@ class Bridge:
         if now - self._told >= TELL_SECONDS:
             self._told = now
             self._metrics.update(self.search.trials.values())
+        else:
+            self._metrics.tell()
         nodes = living_nodes()
         if own_node() not in {node.id for node in nodes}:
             raise SearchFailed("the Ray node that the driver runs on has died")

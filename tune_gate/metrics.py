@@ -22,9 +22,17 @@ class SearchMetrics:
         self._epochs = _gauge("epochs", "Epochs that count")
         self._best = _gauge("best", f"The best {spec.metric} so far")
         self._hours = _gauge("hours", "Hours of training, times what a trial has of GPUs or of CPUs", "device")
+        self._values: list[tuple[Gauge, float, dict[str, str]]] = []  # each with its labels
+
+    def tell(self) -> None:
+        """Tell again what was found last. Ray drops a value that was not set since it was exported last, and Prometheus
+        then takes its line for ended; so tell it as often as Ray may export, each second.
+        """
+        for gauge, value, labels in self._values:
+            gauge.set(value, labels)
 
     def update(self, trials: Iterable[Trial]) -> None:
-        """Tell where the search stands."""
+        """Find where the search stands, and tell it."""
         states: Counter[TrialState] = Counter()
         epochs, seconds, best = 0, 0.0, -math.inf
         for trial in trials:
@@ -34,15 +42,16 @@ class SearchMetrics:
                 seconds += report.metrics.get("seconds", 0.0)
                 value = report.metrics.get(self._spec.metric, math.nan)
                 best = value if value > best else best
-        study = {"study": self._spec.name}
-        for state in get_args(TrialState):
-            self._trials.set(states[state], {**study, "state": state})
-        self._epochs.set(epochs, study)
+        study, needs = {"study": self._spec.name}, self._spec.resources
+        self._values = [
+            *((self._trials, states[state], {**study, "state": state}) for state in get_args(TrialState)),
+            (self._epochs, epochs, study),
+            (self._hours, seconds / 3600 * needs.gpus, {**study, "device": "gpu"}),
+            (self._hours, seconds / 3600 * needs.cpus, {**study, "device": "cpu"}),
+        ]
         if best > -math.inf:
-            self._best.set(best, study)
-        needs = self._spec.resources
-        for device, amount in (("gpu", needs.gpus), ("cpu", needs.cpus)):
-            self._hours.set(seconds / 3600 * amount, {**study, "device": device})
+            self._values.append((self._best, best, study))
+        self.tell()
 
 
 def _gauge(name: str, description: str, *keys: str) -> Gauge:
