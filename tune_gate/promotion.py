@@ -8,13 +8,12 @@ does not go on for want of peers. A paused trial holds a checkpoint and no worke
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from analysis.events import BudgetExtended, EpochReported, Event, RungEntry, TrialFailed, TrialPromoted, TrialRetired
 from tune_gate.pausing_rung import PausingRung
-from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung, rung_value
+from tune_gate.schedulers import FLOOR, Decision, HalvingSettings, RungCount, foreign_rung, own_end, rung_value
 
 
 @dataclass(slots=True)
@@ -36,19 +35,10 @@ class _Rung(PausingRung):
 class PromotingHalving:
     """ASHA, promotion form."""
 
-    def __init__(
-        self,
-        metric: str,
-        epochs: int,
-        milestones: tuple[int, ...],
-        reduction_factor: int,
-        rung_metric: str | None = None,
-    ) -> None:
-        self._metric = metric
-        self._rung_metric = rung_metric or metric
-        self._epochs = epochs
-        self._reduction_factor = reduction_factor
-        self._rungs = {milestone: _Rung(milestone, reduction_factor=reduction_factor) for milestone in milestones}
+    def __init__(self, settings: HalvingSettings) -> None:
+        self._settings = settings
+        self._epochs = settings.epochs
+        self._rungs = {milestone: self._rung(milestone) for milestone in settings.milestones}
         self._completed = False
 
     def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
@@ -57,16 +47,15 @@ class PromotingHalving:
         A trial that would be promoted at once goes on without a pause. One that came here before (it was restarted
         from an earlier checkpoint) is where it was: paused, or past this rung.
         """
-        if metrics["diverged"] or not math.isfinite(metrics[self._metric]):
-            return Decision("diverge")
-        if epoch >= self._epochs:
-            return Decision("complete")
+        end = own_end(self._settings.metric, metrics, epoch, self._epochs)
+        if end is not None:
+            return end
         rung = self._rungs.get(epoch)
         if rung is None:
             return Decision("continue")
         if trial in rung.entries:
             return Decision("pause" if rung.has_paused(trial) else "continue", rung.entries[trial])
-        standing = rung.judged(trial, rung_value(metrics, self._rung_metric))
+        standing = rung.judged(trial, rung_value(metrics, self._settings.rung_metric))
         return Decision("continue" if standing.rank <= standing.survivors else "pause", standing)
 
     def apply(self, event: Event) -> None:
@@ -75,7 +64,7 @@ class PromotingHalving:
             case BudgetExtended():
                 self._epochs = event.epochs
                 for milestone in event.rungs:
-                    self._rungs.setdefault(milestone, _Rung(milestone, reduction_factor=self._reduction_factor))
+                    self._rungs.setdefault(milestone, self._rung(milestone))
             case EpochReported(action="diverge"):
                 self._diverge(event)
             case EpochReported(rung=RungEntry() as entry):
@@ -106,6 +95,9 @@ class PromotingHalving:
     def counts(self) -> list[RungCount]:
         """What each rung has seen so far, ascending; those that pause are stopped once the search has ended."""
         return [rung.count() for rung in self._rungs.values()]
+
+    def _rung(self, milestone: int) -> _Rung:
+        return _Rung(milestone, reduction_factor=self._settings.reduction_factor)
 
     def _downwards(self) -> Iterator[_Rung]:
         return reversed(self._rungs.values())

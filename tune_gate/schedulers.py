@@ -117,40 +117,55 @@ def survivors_of(peers: int, reduction_factor: int) -> int:
     return peers // reduction_factor or peers
 
 
+def own_end(metric: str, metrics: Mapping[str, float], epoch: int, epochs: int) -> Decision | None:
+    """What a report decides whatever other trials did: that its trial diverged, or has trained all of its `epochs`.
+
+    A metric that is no finite number is a divergence, whether or not the trainable calls it one.
+    """
+    if metrics["diverged"] or not math.isfinite(metrics[metric]):
+        return Decision("diverge")
+    return Decision("complete") if epoch >= epochs else None
+
+
+@dataclass(frozen=True, slots=True)
+class HalvingSettings:
+    """What both forms of ASHA are built from."""
+
+    metric: str  # maximised
+    rung_metric: str  # what the rungs compare: the metric, or that of a probe
+    epochs: int  # of a trial that is never stopped
+    milestones: tuple[int, ...]  # epochs at which trials are judged, ascending
+    reduction_factor: int
+
+
+def halving_settings(spec: StudySpec) -> HalvingSettings:
+    """The settings that `spec` gives."""
+    return HalvingSettings(spec.metric, spec.rung_metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor)
+
+
 class SuccessiveHalving:
     """ASHA, stopping form. Without rungs, every trial runs to the end."""
 
-    def __init__(
-        self,
-        metric: str,
-        epochs: int,
-        milestones: tuple[int, ...],
-        reduction_factor: int,
-        rung_metric: str | None = None,
-    ) -> None:
-        self._metric = metric
-        self._rung_metric = rung_metric or metric
-        self._epochs = epochs
-        self._reduction_factor = reduction_factor
-        self._rungs = {milestone: _Rung(milestone, reduction_factor) for milestone in milestones}
+    def __init__(self, settings: HalvingSettings) -> None:
+        self._settings = settings
+        self._epochs = settings.epochs
+        self._rungs = {milestone: _Rung(milestone, settings.reduction_factor) for milestone in settings.milestones}
 
     def decide(self, trial: int, epoch: int, metrics: Mapping[str, float]) -> Decision:
         """The decision on a report that is not in the log yet; changes nothing.
 
         A trial that was judged at this rung before (it was restarted from an earlier checkpoint) is not judged anew:
-        its peers have changed since, and the first decision was acted on. A metric that is no finite number is a
-        divergence, whether or not the trainable calls it one.
+        its peers have changed since, and the first decision was acted on.
         """
-        if metrics["diverged"] or not math.isfinite(metrics[self._metric]):
-            return Decision("diverge")
-        if epoch >= self._epochs:
-            return Decision("complete")
+        end = own_end(self._settings.metric, metrics, epoch, self._epochs)
+        if end is not None:
+            return end
         rung = self._rungs.get(epoch)
         if rung is None:
             return Decision("continue")
         if trial in rung.decided:
             return Decision(*rung.decided[trial])
-        standing = rung.standing(rung_value(metrics, self._rung_metric))
+        standing = rung.standing(rung_value(metrics, self._settings.rung_metric))
         return Decision("continue" if standing.rank <= standing.survivors else "stop", standing)
 
     def apply(self, event: Event) -> None:
@@ -190,7 +205,7 @@ class SuccessiveHalving:
     def _extend(self, event: BudgetExtended) -> None:
         self._epochs = event.epochs
         for milestone in event.rungs:
-            self._rungs.setdefault(milestone, _Rung(milestone, self._reduction_factor))
+            self._rungs.setdefault(milestone, _Rung(milestone, self._settings.reduction_factor))
 
     def counts(self) -> list[RungCount]:
         """What each rung has seen so far, ascending."""
@@ -206,17 +221,13 @@ class SuccessiveHalving:
 
 
 def _successive_halving(spec: StudySpec) -> Scheduler:
-    return SuccessiveHalving(
-        spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor, spec.rung_metric
-    )
+    return SuccessiveHalving(halving_settings(spec))
 
 
 def _promoting_halving(spec: StudySpec) -> Scheduler:
     from tune_gate.promotion import PromotingHalving  # noqa: PLC0415  it builds on this module
 
-    return PromotingHalving(
-        spec.metric, spec.epochs, spec.milestones, spec.scheduler.reduction_factor, spec.rung_metric
-    )
+    return PromotingHalving(halving_settings(spec))
 
 
 #: Builders of schedulers, by the spec's `scheduler.kind`; `full` has no milestones.

@@ -15,7 +15,7 @@ from analysis.rungs import standing
 from tests.analysis.studies import write_curves
 from tests.tune_gate.test_search import Cluster
 from tune_gate import cli
-from tune_gate.schedulers import SuccessiveHalving, build_scheduler
+from tune_gate.schedulers import HalvingSettings, SuccessiveHalving, build_scheduler
 from tune_gate.spec import study_spec
 from tune_gate.study_dir import create_study
 
@@ -54,7 +54,7 @@ def test_the_peers_named_are_those_counted(folder: Path) -> None:
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=30), st.integers(2, 4))
 def test_a_standing_is_the_schedulers(values: list[int], reduction_factor: int) -> None:
-    scheduler = SuccessiveHalving("val_acc", 9, (3,), reduction_factor)
+    scheduler = SuccessiveHalving(HalvingSettings("val_acc", "val_acc", 9, (3,), reduction_factor))
     rung = scheduler._rungs[3]
     for trial, value in enumerate(values[:-1]):
         rung.add(trial, "continue", rung.standing(float(value)))

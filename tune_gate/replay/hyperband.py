@@ -11,14 +11,13 @@ bracket that the end of a search leaves short of trials judges nobody any more.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from analysis.events import BudgetExtended, EpochReported, Event, RungEntry, TrialFailed, TrialPromoted, TrialRetired
 from tune_gate.pausing_rung import PausingRung
-from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung
+from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung, own_end
 
 
 def bracket_sizes(rungs: int, reduction_factor: int) -> tuple[int, ...]:
@@ -98,10 +97,9 @@ class Hyperband:
         The last of a bracket to come to a rung goes on without a pause where it is among the best. A trial that came
         here before (it was restarted from an earlier checkpoint) is where it was: paused, or past this rung.
         """
-        if metrics["diverged"] or not math.isfinite(metrics[self._metric]):
-            return Decision("diverge")
-        if epoch >= self._epochs:
-            return Decision("complete")
+        end = own_end(self._metric, metrics, epoch, self._epochs)
+        if end is not None:
+            return end
         bracket = self._bracket(trial)
         rung = bracket.rung_at(epoch)
         if rung is None:

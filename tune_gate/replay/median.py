@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
 
 from analysis.events import Action, BudgetExtended, EpochReported, Event, RungEntry
-from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung
+from tune_gate.schedulers import FLOOR, Decision, RungCount, foreign_rung, own_end
 
 #: So many trials must have been reported up to an epoch before one is stopped there. Vizier's authors name no number;
 #: Ray's form of the rule has three.
@@ -38,10 +38,9 @@ class MedianStopping:
         """The decision on a report that is not in the log yet; changes nothing. A trial that was judged at this epoch
         before (it was restarted from an earlier checkpoint) is not judged anew.
         """
-        if metrics["diverged"] or not math.isfinite(metrics[self._metric]):
-            return Decision("diverge")
-        if epoch >= self._epochs:
-            return Decision("complete")
+        end = own_end(self._metric, metrics, epoch, self._epochs)
+        if end is not None:
+            return end
         decided = self._decided.get(epoch)
         if decided is None:
             return Decision("continue")
