@@ -86,9 +86,9 @@ class JoinedNodes:
         self._nodes = []
 
     @property
-    def at_work(self) -> bool:
-        """Whether a trial runs on a joined node."""
-        return bool(self.victims("worker"))
+    def processes(self) -> set[int]:
+        """All processes of the nodes."""
+        return {child.pid for node in self._nodes if node.poll() is None for child in descendants(node.pid)}
 
     def victims(self, name: str) -> list[int]:
         """The processes of the nodes that are called so."""
@@ -114,6 +114,12 @@ def head_raylet(study: Path) -> psutil.Process | None:
             if process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE:
                 return process
     return None
+
+
+def processes_of(study: Path) -> set[int]:
+    """The processes that the living driver of `study` has started, and theirs."""
+    holder = current_holder(study)
+    return set() if holder is None else {process.pid for process in descendants(holder.pid)}
 
 
 def strike(

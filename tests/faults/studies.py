@@ -25,11 +25,12 @@ from tests.faults.processes import (
     MEASURED,
     MULTI_NODE_TARGETS,
     JoinedNodes,
+    processes_of,
     start,
     strike,
 )
 from tests.faults.tally import Tally
-from tests.faults.traced import EPOCH_SECONDS, Moment, at_work, hold_file, under_way
+from tests.faults.traced import EPOCH_SECONDS, Moment, at_work, hold_file, inside
 from tests.tune_gate.test_search import essence
 from tune_gate.lock import current_holder
 from tune_gate.supervisor import MISUSE
@@ -143,10 +144,10 @@ class FaultStudy:
         targets = self.generator.sample(possible, min(self.generator.choice(AT_ONCE), self.kills - self.tally.made))
         if aim is not None:
             with held(self.folder, aim):
-                self._wait_for(process, nodes, lambda: under_way(self.folder, aim))
+                self._wait_for(process, nodes, lambda: self._is_inside(aim, nodes))
                 self._kill(targets, process, nodes)
             end = time.monotonic() + 10.0
-            while time.monotonic() < end and under_way(self.folder, aim):  # or the next strike would meet the same one
+            while time.monotonic() < end and inside(self.folder, aim):  # or the next strike would meet the same one
                 time.sleep(0.05)
             return
         if self.generator.random() < BLIND:
@@ -159,6 +160,8 @@ class FaultStudy:
             while process.poll() is None and time.monotonic() < end and lines_since(self.folder, size) < wanted:
                 time.sleep(0.05)
             pause(process, self.generator.uniform(0.0, EPOCH_SECONDS))
+            if log_size(self.folder) == size and set(targets) & {"worker", "worker of a joined node"}:
+                return  # an earlier strike is taking its effect: the worker that was seen is of a session that dies
         self._kill(targets, process, nodes)
 
     def _aim(self) -> Moment | None:
@@ -169,7 +172,7 @@ class FaultStudy:
         return aim if self.generator.random() < AIMED else None
 
     def _kill(self, targets: list[str], process: subprocess.Popen[bytes], nodes: JoinedNodes) -> None:
-        moments = [moment for moment in get_args(Moment) if under_way(self.folder, moment)]
+        moments = [moment for moment in get_args(Moment) if self._is_inside(moment, nodes)]
         struck = time.time()
         killed = strike(targets, self.folder, process, nodes, self.generator) if process.poll() is None else []
         if killed:
@@ -188,7 +191,14 @@ class FaultStudy:
     def _is_at_work(self, targets: list[str], nodes: JoinedNodes) -> bool:
         """Whether a trial runs where one is to be killed, or on any node."""
         joined = any(target in JOINED_TARGETS for target in targets)
-        return nodes.at_work if joined else at_work(self.folder)
+        return bool(at_work(self.folder) & (nodes.processes if joined else self._own(nodes)))
+
+    def _is_inside(self, moment: Moment, nodes: JoinedNodes) -> bool:
+        return bool(inside(self.folder, moment) & self._own(nodes))
+
+    def _own(self, nodes: JoinedNodes) -> set[int]:
+        """The processes of the present session; workers of an earlier one may live on for a while."""
+        return processes_of(self.folder) | nodes.processes
 
     def _wait_for_release(self) -> None:
         """A driver without a supervisor ends by itself; wait for it."""

@@ -26,7 +26,7 @@ from analysis.trials import Trial
 from tests.faults.examine import measuring_problems, probes_missing, redone, wrong_decisions
 from tests.faults.flavours import FLAVOURS, Flavour
 from tests.faults.studies import held
-from tests.faults.traced import STUDY, TRACE, Moment, Traced, at_work, measuring_trace, read_trace, under_way
+from tests.faults.traced import STUDY, TRACE, Moment, Traced, at_work, inside, measuring_trace, read_trace
 from tests.tune_gate.virtual_cluster import Cluster
 from trainables.work import ProbeOrder, WorkOrder
 from tune_gate.schedulers import build_scheduler
@@ -40,7 +40,7 @@ def traced(folder: Path, **order: Any) -> Traced:
 
 
 def until(moment: Moment, study: Path) -> None:
-    while not under_way(study, moment):
+    while not inside(study, moment):
         time.sleep(0.01)
 
 
@@ -53,7 +53,7 @@ def test_a_held_study_begins_no_epoch(tmp_path: Path) -> None:
         thread.start()
         while not at_work(study):
             time.sleep(0.01)
-        assert not under_way(study, "epoch")
+        assert not inside(study, "epoch")
         assert [line["what"] for line in read_trace(trace)] == ["come"]
     thread.join()
     assert [line["what"] for line in read_trace(trace)] == ["come", "begun", "saved"]
@@ -67,10 +67,10 @@ def test_a_held_probe_is_under_way_and_does_not_end(tmp_path: Path) -> None:
         thread = threading.Thread(target=trainable.step)
         thread.start()
         until("probe", study)
-        assert not under_way(study, "epoch")
+        assert not inside(study, "epoch")
         assert thread.is_alive()
     thread.join()
-    assert not under_way(study, "probe")
+    assert not inside(study, "probe")
     assert [line["what"] for line in read_trace(study / "trials" / "0001" / TRACE)] == [
         "come",
         "begun",
@@ -97,9 +97,9 @@ def test_nothing_is_under_way_in_a_process_that_is_gone(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         line = {"what": "measuring", "attempt": 1, "epoch": 1, "time": time.time() + 1, "process": process.pid}
         measuring_trace(tmp_path).write_text(json.dumps(line) + "\n")
-        assert under_way(tmp_path, "measuring run")
+        assert inside(tmp_path, "measuring run")
         process.kill()
-    assert not under_way(tmp_path, "measuring run")
+    assert not inside(tmp_path, "measuring run")
 
 
 def test_work_that_was_lost_counts_to_the_strike_that_cut_it_off(tmp_path: Path) -> None:

@@ -98,15 +98,15 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def under_way(study: Path, moment: Moment) -> bool:
-    """Whether a living process of that study is inside such a moment now."""
+def inside(study: Path, moment: Moment) -> set[int]:
+    """The living processes that are inside such a moment of that study now."""
     paths = [measuring_trace(study)] if moment == "measuring run" else _traces(study)
-    return any(line["what"] == _BEGUN[moment] for path in paths for line in _newest(path))
+    return {line["process"] for path in paths for line in _newest(path) if line["what"] == _BEGUN[moment]}
 
 
-def at_work(study: Path) -> bool:
-    """Whether a living process has come to train an epoch of that study, be it held or not."""
-    return any(line["what"] != "saved" for path in _traces(study) for line in _newest(path))
+def at_work(study: Path) -> set[int]:
+    """The living processes that have come to train an epoch of that study, be they held or not."""
+    return {line["process"] for path in _traces(study) for line in _newest(path) if line["what"] != "saved"}
 
 
 def _traces(study: Path) -> Iterator[Path]:
