@@ -5,6 +5,7 @@ taken as shipped (asynchronous, stopping form, reduction factor 3 from epoch 1, 
 multi-fidelity facade is told to begin at a ninth of the epochs, its factor being 3; a configuration that it asks for
 with a larger budget goes on from where it was, which SMAC itself leaves to its user. SMAC's facade for full lengths
 trains everything to the end. Both facades are told how many trials fit into the budget, for their initial designs.
+Some of SMAC's choices rest on the order of a set: it repeats its searches where PYTHONHASHSEED is set (ours have 0).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Smac:
             **fidelities,
         )
         target = _never_called_with_budget if fidelities else _never_called
-        self._smac = getattr(smac, facade)(scenario, target, logging_level=False)
+        self._smac = getattr(smac, facade)(scenario, target, model=_forest(scenario), logging_level=False)
         self._parameters = curves.space.parameters
         self._epochs = curves.epochs
         self._numbers: dict[Any, int] = {}  # configuration -> trial
@@ -82,10 +83,7 @@ class Smac:
         self._asked: dict[Task, Any] = {}
 
     def ask(self) -> tuple[Task, Mapping[str, Any]]:
-        from joblib import parallel_config
-
-        with parallel_config(backend="sequential"):  # the forest's pool of threads, a new one at each prediction
-            info = self._smac.ask()
+        info = self._smac.ask()
         trial = self._numbers.setdefault(info.config, len(self._numbers))
         end = self._epochs if info.budget is None else min(self._epochs, math.ceil(info.budget - 1e-9))
         task = Task(trial, self._reached.get(trial, 0), end)
@@ -108,6 +106,29 @@ def smac_multi_fidelity(curves: RecordedCurves, seed: int, lengths: int) -> Smac
 
 def smac_full_length(curves: RecordedCurves, seed: int, lengths: int) -> Smac:
     return Smac(curves, seed, "HyperparameterOptimizationFacade", lengths)
+
+
+def _forest(scenario: Any) -> Any:
+    """The facades' own model, with two settings of its class changed that no suggestion depends on: threads, and room
+    for so many leaves at once that clearing it takes most of a suggestion's time. A tree has a leaf for each trial at
+    most.
+    """
+    from smac.model.random_forest import RandomForest
+
+    return RandomForest(
+        scenario.configspace,
+        log_y=True,
+        n_trees=10,
+        ratio_features=1.0,
+        min_samples_split=2,
+        min_samples_leaf=1,
+        max_depth=2**20,
+        bootstrapping=True,
+        instance_features=scenario.instance_features,
+        seed=scenario.seed,
+        n_jobs=1,
+        max_leaf_nodes=2 * scenario.n_trials,
+    )
 
 
 def _never_called(config: Any, seed: int = 0) -> float:  # SMAC looks at the signature

@@ -4,7 +4,9 @@ Ray Tune's `ASHAScheduler` with `OptunaSearch`, both as shipped, with the schedu
 … epochs; at a rung a trial stops where it is below the (1 - 1/4)-quantile of the values before it
 (`numpy.nanpercentile`), and the first always passes; Optuna's `TPESampler` is told every trial that ended, stopped or
 not, as COMPLETE with its last value. Optuna alone is Optuna itself, with what `create_study` takes when nothing is
-said: `TPESampler`, and `MedianPruner`, which sees every epoch.
+said: `TPESampler`, and `MedianPruner`, which sees every epoch; or with its `SuccessiveHalvingPruner` as shipped
+(reduction factor 4; the first rung is a hundredth of the epochs of the first trial that is complete, and until then
+nothing stops).
 """
 
 from __future__ import annotations
@@ -83,10 +85,11 @@ def peer_run(peer: Peer, curves: RecordedCurves, seed: int, workers: int, budget
 class _OptunaPeer:
     """What both have that ask Optuna."""
 
-    def __init__(self, curves: RecordedCurves, seed: int) -> None:
+    def __init__(self, curves: RecordedCurves, seed: int, pruner: optuna.pruners.BasePruner | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
         self._parameters: tuple[Parameter, ...] = curves.space.parameters
         self._distributions = {p.name: d for p in self._parameters if (d := distribution(p)) is not None}
         self._epochs = curves.epochs
@@ -133,7 +136,7 @@ class RayStock(_OptunaPeer):
 
 
 class OptunaAlone(_OptunaPeer):
-    """Optuna with its defaults, as its own loop asks and tells it."""
+    """Optuna with its defaults, as its own loop asks and tells it; None for a pruner is its `MedianPruner`."""
 
     def report(self, task: Task, value: float) -> Task | None:
         trial = self._asked[task.trial]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import optuna
+
 from tests.benchmarks.foreign_peers import SyneTuneBohb, smac_full_length, smac_multi_fidelity
 from tests.benchmarks.peers import OptunaAlone, Peer, RayStock
 from tune_gate.replay.recorded import RecordedCurves
@@ -41,6 +43,10 @@ def _optuna(curves: RecordedCurves, seed: int, _: int) -> Peer:
     return OptunaAlone(curves, seed)
 
 
+def _optuna_halving(curves: RecordedCurves, seed: int, _: int) -> Peer:
+    return OptunaAlone(curves, seed, optuna.pruners.SuccessiveHalvingPruner())
+
+
 def _bohb(curves: RecordedCurves, seed: int, _: int) -> Peer:
     return SyneTuneBohb(curves, seed)
 
@@ -49,6 +55,7 @@ def _bohb(curves: RecordedCurves, seed: int, _: int) -> Peer:
 PEERS: Mapping[str, Mapping[str, PeerMaker]] = {
     "peers": {"Ray's ASHA + OptunaSearch": _ray},
     "optuna": {"Optuna's TPE + MedianPruner": _optuna},
+    "optuna-halving": {"Optuna's TPE + SuccessiveHalvingPruner": _optuna_halving},
     "syne-tune": {"Syne Tune's BOHB": _bohb},
     "smac": {"SMAC, multi-fidelity": smac_multi_fidelity, "SMAC, full length": smac_full_length},
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import optuna
 
 from search_spaces import space_from_mapping
 from tests.benchmarks.peers import OptunaAlone, RayStock, Task, peer_run
@@ -73,3 +74,15 @@ def test_optuna_prunes_below_its_median_after_five_trials() -> None:
         assert peer.report(following, 0.5) is None
     assert peer.report(peer.ask()[0], 0.4) is None
     assert peer.report(peer.ask()[0], 0.6) is not None
+
+
+def test_optuna_halves_once_a_trial_is_complete() -> None:
+    """Nothing stops before: the first rung is a share of that trial's epochs. Then one stops that is not the best."""
+    peer = OptunaAlone(curves_of([[0.1, 0.2], [0.2, 0.3]]), seed=0, pruner=optuna.pruners.SuccessiveHalvingPruner())
+    tasks = [peer.ask()[0] for _ in range(5)]
+    assert [peer.report(task, value) is not None for task, value in zip(tasks[:2], (0.5, 0.1), strict=True)] == [
+        True
+    ] * 2
+    assert peer.report(Task(0, 1, 2), 0.6) is None
+    goes_on = [peer.report(task, value) is not None for task, value in zip(tasks[2:], (0.3, 0.2, 0.4), strict=True)]
+    assert goes_on == [True, False, True]
