@@ -27,7 +27,8 @@ def rung_warnings(spec: StudySpec) -> list[str]:
     if drops and spec.scheduler.probe is None:  # a probe brings the rate down by itself
         found.append(
             f"rung {first} lies before the first drop of the learning rate (epoch {drops[-1]}): it ranks trials by "
-            "how they start; `tune-gate safety` or `replay --advise` on a study like this one tells if that is safe"
+            "how they start; scheduler.probe.share=0.25 ranks them by a short cool-down, and `tune-gate safety` or "
+            "`replay --advise` on a study like this one tells if it is safe without"
         )
     return found
 

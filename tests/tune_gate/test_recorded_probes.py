@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from analysis import early_stopping_safety, open_study
 from analysis.events import EpochReported
 from analysis.log import LOG_FILE, read_log
+from tests.benchmarks.probe_searches import judged_by, replayed
 from tests.benchmarks.probe_tables import metric, recorded, rungs, spearman
 from tests.benchmarks.probes import write
 from tune_gate.replay.lookup import Lookup
@@ -21,6 +23,7 @@ from tune_gate.verify import verify_log
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "tests" / "benchmarks" / "recorded").iterdir())
+STUDIES_BY_NAME = {study.name: study for study in STUDIES}
 DOCUMENT = ROOT / "docs" / "probes.md"
 
 each_study = pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
@@ -70,3 +73,14 @@ def test_the_document_is_what_its_command_writes(tmp_path: Path) -> None:
     shutil.copy(DOCUMENT, copy)
     write(STUDIES, copy)
     assert copy.read_text() == DOCUMENT.read_text()
+
+
+def test_a_search_with_long_probes_finds_what_plain_rungs_lose() -> None:
+    """The longest of digits-27 against its plain rungs, as docs/probes.md has it with more seeds."""
+    ways = dict(judged_by(STUDIES_BY_NAME["digits-27"]))
+    near = ways["plain"].best - ways["plain"].standard_error
+    never = {
+        words: [math.inf in search.epochs_to(near) for search in replayed(ways[words], seeds=6)]
+        for words in ("plain", "probe of 25%")
+    }
+    assert never == {"plain": [False, True, True], "probe of 25%": [False, False, False]}
