@@ -2,7 +2,7 @@
 
 It reads a JSON object, `{"trainable": …, "order": …}`, from the first line of its standard input, trains an epoch to
 warm up, says `ready`, waits for another line, and trains the epoch that counts. Its answer is one JSON object: seconds
-and bytes, or an error. When its standard input ends, so does it: whoever asked is gone.
+and bytes, or an error. When its standard input ends, so does it, and its files go: whoever asked is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from tune_gate.failures import last_line
 from tune_gate.trainable import trainable_class
 
 READY = "ready"
+
+#: Folders above a measured trial's: of the trials, of those side by side, and of the whole measurement.
+_LEVELS = 3
 
 
 def measure(trainable: str, order: dict[str, Any], begin: threading.Event, answers: TextIO) -> dict[str, Any]:
@@ -61,11 +64,20 @@ def _gpu_memory() -> dict[str, int]:
     return {"gpu_memory": found.peak, "gpu_total": found.total}
 
 
-def _listen(begin: threading.Event) -> None:
+def _listen(begin: threading.Event, folder: Path) -> None:
     sys.stdin.readline()
     begin.set()
     sys.stdin.readline()  # nothing more comes: the end of the input
+    clear(folder)
     os._exit(1)
+
+
+def clear(folder: Path) -> None:
+    """Remove a measured trial's folder, and those above it that were made for the measurement, once they are empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # others lie there still, and the last of them clears it
+        for above in folder.parents[:_LEVELS]:
+            above.rmdir()
 
 
 def _say(line: str, answers: TextIO) -> None:
@@ -79,7 +91,7 @@ def main() -> int:
     os.dup2(2, 1)  # what a trainable prints is no answer
     asked = json.loads(sys.stdin.readline())
     begin = threading.Event()
-    threading.Thread(target=_listen, args=(begin,), daemon=True).start()
+    threading.Thread(target=_listen, args=(begin, Path(asked["order"]["folder"])), daemon=True).start()
     try:
         answer = measure(asked["trainable"], asked["order"], begin, answers)
     except (TrainableError, MemoryError) as error:

@@ -35,12 +35,12 @@ from tune_gate.errors import Misuse, SearchFailed, SpecError
 from tune_gate.packing import GAIN, MEMORY_MARGIN, Load, Overloaded, Packing, Room, Split, choose, splits
 from tune_gate.packing_here import Died, Question, choose_here, question, room_here, side_by_side
 from tune_gate.packing_on_ray import no_measurement, typical_node
-from tune_gate.packing_process import measure, own_memory
+from tune_gate.packing_process import clear, measure, own_memory
 from tune_gate.placement import Node
 from tune_gate.resources import ResourceSettings
 from tune_gate.search import Search
 from tune_gate.spec import StudySpec, parse_spec, study_spec
-from tune_gate.study_dir import SPEC_FILE, create_study, read_spec
+from tune_gate.study_dir import SPEC_FILE, checkpoint_folder, create_study, read_spec
 from tune_gate.verify import verify_log
 
 CURVES = "tests.tune_gate.curve_trainable:CurveTrainable"
@@ -308,6 +308,20 @@ def test_a_trial_is_measured_in_its_second_epoch(tmp_path: Path) -> None:
     assert len(list((tmp_path / "0001").iterdir())) == 2
     assert found["seconds"] > 0
     assert 1e6 < found["memory"] < 1e11
+
+
+def test_a_trial_whose_asker_is_gone_takes_its_files_with_it(tmp_path: Path) -> None:
+    whole = tmp_path / "tune-gate-packing-x"
+    folders = [checkpoint_folder(whole / "2", number) for number in (1, 2)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "epoch-0001.pt").touch()
+    clear(folders[0])
+    assert not folders[0].exists()
+    assert folders[1].exists()
+    clear(folders[1])
+    assert not whole.exists()
+    assert tmp_path.exists()
 
 
 def test_memory_is_what_the_process_does_not_share(tmp_path: Path) -> None:
