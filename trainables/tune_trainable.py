@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import ray
 from ray import tune
+from ray._raylet import setproctitle  # type: ignore[attr-defined]  # compiled
 
 from trainables.checkpoints import CheckpointFolder
 from trainables.config import trial_config
@@ -76,6 +78,8 @@ class GatedResNetTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch, save it, probe it where that is ordered, and report it."""
+        if ray.is_initialized():  # the dashboard, `top` and `nvidia-smi` then show whose process it is, not its class
+            setproctitle(f"ray::{self._order.name}")
         warnings: list[str] = []
         if self._run is None:
             self._run, warnings = self._take_up()

@@ -39,6 +39,11 @@ class WorkOrder:
     probes: ProbeOrder | None = None
 
     @property
+    def name(self) -> str:
+        """What Tune, observers and the worker's process call the attempt."""
+        return f"trial-{self.trial:04d}-attempt-{self.attempt}"
+
+    @property
     def checkpoints(self) -> Path:
         """The trial's folder."""
         return Path(self.folder)

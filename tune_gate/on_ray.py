@@ -139,5 +139,4 @@ class _StudyScheduler(FIFOScheduler):
 
 
 def _trial_name(trial: Any) -> str:
-    order = work_order(trial.config)
-    return f"trial-{order.trial:04d}-attempt-{order.attempt}"
+    return work_order(trial.config).name

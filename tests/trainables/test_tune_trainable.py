@@ -81,3 +81,11 @@ def test_a_probe_that_was_lost_with_its_worker_is_taken_again_with_the_same_resu
     first = GatedResNetTrainable(ordered).step()["metrics"]  # saved, and then never reported
     again = GatedResNetTrainable(ordered).step()["metrics"]
     assert (first["probe_val_acc"], first["probe_val_loss"]) == (again["probe_val_acc"], again["probe_val_loss"])
+
+
+def test_a_workers_process_is_called_as_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("trainables.tune_trainable.setproctitle", titles.append)
+    GatedResNetTrainable(order(tmp_path)).step()
+    assert titles == ["ray::trial-0001-attempt-1"]
