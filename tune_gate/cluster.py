@@ -49,7 +49,7 @@ def connected(address: ClusterAddress | None, resources: ResourceSettings) -> It
 
 
 def _start_here(resources: ResourceSettings) -> None:
-    """A Ray of this machine alone. It listens on the loopback interface only."""
+    """A Ray of this machine alone. In a `session_environment` it listens on the loopback interface only."""
     ray.init(
         address="local",  # never a cluster that happens to run here, or that RAY_ADDRESS names
         num_cpus=resources.local_cpus or len(os.sched_getaffinity(0)),

@@ -23,6 +23,10 @@ HEAD_PORT, CLIENT_PORT = 6379, 10001
 #: A head that does not take a connection within so many seconds is not there.
 CONNECT_SECONDS = 5.0
 
+#: Ray takes the machine's outside address and listens on all interfaces, even where it is told 127.0.0.1, unless this
+#: variable is "0" when it is imported: what it does by itself on Windows and macOS, where a firewall would ask.
+SPANS_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
 AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 _ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::(?P<port>\d{1,5}))?")
@@ -92,10 +96,13 @@ def has_token(environment: Mapping[str, str]) -> bool:
 def session_environment(address: ClusterAddress | None) -> Iterator[dict[str, str]]:
     """The environment of a process that will connect to `address`; without one, to a Ray of its own.
 
-    A Ray that we start asks for a token that is drawn for it, kept in a file which only this user can read, and gone
-    with it; so nobody else on this machine can run code in it. A user who sets RAY_AUTH_MODE has decided otherwise.
+    A Ray that we start listens on the loopback interface only, and asks for a token that is drawn for it, kept in a
+    file which only this user can read, and gone with it; so nobody else on this machine can run code in it. A user who
+    sets RAY_AUTH_MODE has decided otherwise on the token.
     """
     environment = dict(os.environ)
+    if address is None:
+        environment[SPANS_MACHINES] = "0"
     if address is not None or AUTH_MODE in environment:
         yield environment
         return

@@ -10,14 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tune_gate.cluster_access import SPANS_MACHINES
 from tune_gate.findings import Finding
 
 RAY_SECONDS = 90.0
 GPU_SECONDS = 60.0
 
 #: As the driver starts it, but never in another's cluster.
-_TRY_RAY = """
-import logging, ray
+_TRY_RAY = f"""
+import logging, os
+os.environ["{SPANS_MACHINES}"] = "0"
+import ray
 ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False,
          logging_level=logging.ERROR, _node_ip_address="127.0.0.1")
 assert ray.get(ray.remote(lambda: 6 * 7).remote()) == 42

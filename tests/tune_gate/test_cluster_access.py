@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tune_gate.cluster_access import (
+    SPANS_MACHINES,
     ClusterAddress,
     check_port,
     has_token,
@@ -96,6 +97,9 @@ def test_what_the_user_says_on_tokens_stands(monkeypatch: pytest.MonkeyPatch) ->
     with session_environment(None) as environment:
         assert environment["RAY_AUTH_MODE"] == "disabled"
         assert not has_token(environment)
+        assert environment[SPANS_MACHINES] == "0"  # it listens on the loopback interface all the same
+    with session_environment(HEAD) as environment:
+        assert SPANS_MACHINES not in environment
 
 
 def test_a_token_is_found_where_ray_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,13 +59,16 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
 
 
 def test_a_search_with_two_workers_ends_with_every_trial_and_a_table(tmp_path: Path) -> None:
-    outcome = launch(spec("CurveTrainable"), tmp_path / "study")
+    outcome = launch(spec("SeesWhoListens"), tmp_path / "study")
     trials = outcome.study.trials
     assert outcome.ended == "finished"
     assert len(trials) == 5
     assert set(trials["state"]) <= {"completed", "stopped"}
     assert {path.name for path in outcome.written} == {"best.csv", "best.md", "best-config.yaml"}
     assert current_holder(tmp_path / "study") is None
+    found = {line for path in tmp_path.glob("study/trials/*/listening") for line in path.read_text().splitlines()}
+    assert {"gcs_server", "raylet"} <= {line.split()[0] for line in found}
+    assert all(line.endswith(("127.0.0.1", " ::1")) for line in found), found
 
 
 def test_a_real_search_on_digits_trains_and_keeps_checkpoints(tmp_path: Path) -> None:

@@ -145,6 +145,19 @@ class AsItsNode(CurveTrainable):
             file.write(f"{self.epoch_seconds}\n")
 
 
+class SeesWhoListens(CurveTrainable):
+    """Leaves the addresses on which the processes of its Ray listen beside its checkpoints."""
+
+    def before_epoch(self) -> None:
+        import psutil  # Ray brings it
+
+        driver = psutil.Process().parents()[1]  # above it stands the raylet, its child
+        for process in (driver, *driver.children(recursive=True)):
+            listening = [each.laddr.ip for each in process.net_connections("inet") if each.status == "LISTEN"]
+            with (self._folder / "listening").open("a") as file:
+                file.writelines(f"{process.name()} {address}\n" for address in listening)
+
+
 class MeetsOnThreeNodes(RaisesOnce):
     """Leaves the id of its node beside its checkpoints and trains once trials are on three; trial 2 raises once."""
 
