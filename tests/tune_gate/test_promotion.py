@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 
 from analysis.events import EpochReported, Event, TrialPromoted, TrialRetired, TrialSuggested
 from analysis.explanations import why
+from analysis.holders import LOCK_FILE, this_process
 from analysis.log import LOG_FILE, read_log
 from analysis.optuna_form import optuna_trials
 from analysis.plots.registry import chart
@@ -22,6 +24,7 @@ from analysis.study import open_study
 from analysis.trials import fold_trials
 from tests.tune_gate.test_schedulers import metrics, report, search
 from tests.tune_gate.test_search import Cluster, Killed, essence
+from tests.tune_gate.virtual_cluster import dies_at
 from tune_gate.samplers import build_sampler
 from tune_gate.schedulers import Scheduler, build_scheduler
 from tune_gate.spec import StudySpec, study_spec
@@ -232,6 +235,18 @@ def test_a_last_promotion_is_told_as_one(tmp_path: Path) -> None:
     lines = [line for trial in (1, 2) for line in why(open_study(tmp_path / "study"), trial).lines()]
     assert any("promoted later, when nothing else was left to do: rank 1 of 2" in line for line in lines)
     assert any("too few to promote anybody" in line for line in lines)
+
+
+def test_a_paused_trial_of_a_search_that_was_killed_waits_for_a_resume(tmp_path: Path) -> None:
+    spec = create_study(spec_of(), tmp_path / "study")
+    with pytest.raises(Killed):
+        Cluster(spec, tmp_path / "study", survive=dies_at(12)).run()
+    study = open_study(tmp_path / "study")
+    paused = next(trial for trial, record in study.columns.trials.items() if record.state == "paused")
+    best = "it goes on once it is among the best of its rung"
+    assert why(study, paused).lines()[0].endswith(f"; with `tune-gate resume` {best}")
+    (tmp_path / "study" / LOCK_FILE).write_text(json.dumps(asdict(this_process())))
+    assert why(open_study(tmp_path / "study"), paused).lines()[0].endswith(f"paused at epoch 1 of 9: {best}")
 
 
 def test_a_search_with_paused_trials_is_written_for_optuna_and_drawn(tmp_path: Path) -> None:
