@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import re
 import subprocess
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tune_gate.errors import Misuse, TuneGateError
+
+#: What our code imports wherever it runs, by the names of modules.
+NEEDED = ("optuna", "pandas", "pyarrow", "pydantic", "ray", "rich", "torch", "typer", "yaml")
 
 
 def search(study: Path, folder: Path) -> int:
@@ -67,6 +71,11 @@ def _concluded(folder: Path, ended: str) -> int:
 
 def main() -> None:
     """Do what the job was sent for."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(
+            f"the cluster's Python lacks {', '.join(missing)}; `tune-gate submit --install` brings what is missing"
+        )
     task, *arguments = sys.argv[1:]
     match task, arguments:
         case "search", [study, folder]:

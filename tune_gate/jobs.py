@@ -93,6 +93,7 @@ class Jobs:
         """
         if not folder.startswith("/"):
             raise Misuse(f"--dir {folder!r} is not absolute; a job runs elsewhere, so say where all nodes see it")
+        self._check_version()
         environment: dict[str, Any] = {
             "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(grace)}
         }
@@ -115,6 +116,7 @@ class Jobs:
         found = self.find(job)
         if found.state not in ENDED:
             raise Misuse(f"search {job} is {found.state.lower()}; `tune-gate job stop {job}` ends it")
+        self._check_version()
         packages = code or found.code
         with _staged(packages) as stage:
             metadata = _metadata(found.study, found.folder, packages)
@@ -137,7 +139,11 @@ class Jobs:
             asked = self._send(stage, found.environment, ["answer", mark, name, found.folder, *options], {})
         try:
             self._await(asked)
-            return answer_in(str(self._call(partial(self._client.get_job_logs, asked))), mark)
+            log = self._log(asked)
+            if f"\n{mark}" not in f"\n{log}":  # it may lag a moment behind the state
+                time.sleep(_LOOK_SECONDS)
+                log = self._log(asked)
+            return answer_in(log, mark)
         finally:
             with contextlib.suppress(TuneGateError):  # it may still be running; then Ray's list has one job more
                 self._call(partial(self._client.delete_job, asked))
@@ -161,11 +167,26 @@ class Jobs:
 
     def logs(self, job: str) -> str:
         """What a search has said so far."""
-        return str(self._call(partial(self._client.get_job_logs, self.find(job).id)))
+        return self._log(self.find(job).id)
 
     def stop(self, job: str) -> bool:
         """Ask a search to stop in good order; false where it has ended already."""
         return bool(self._call(partial(self._client.stop_job, self.find(job).id)))
+
+    def _log(self, job: str) -> str:
+        return str(self._call(partial(self._client.get_job_logs, job)))
+
+    def _check_version(self) -> None:
+        """See that the cluster has the Ray that our code was made for: a job runs on the cluster's own.
+
+        Raises:
+            Misuse: it has another.
+        """
+        from ray import __version__ as ours  # noqa: PLC0415  slow to import
+
+        theirs = str(self._call(lambda: self._client._do_request("GET", "/api/version")).json()["ray_version"])
+        if _minor(theirs) != _minor(ours):
+            raise Misuse(f"{self.url} runs Ray {theirs}, and this tune-gate needs Ray {'.'.join(_minor(ours))}")
 
     def _send(
         self, stage: Path, environment: Mapping[str, Any], arguments: Sequence[str], metadata: Mapping[str, str]
@@ -197,6 +218,10 @@ class Jobs:
             raise ClusterUnreachable(f"{self.url} is no dashboard of a Ray cluster, or it does not answer") from None
         except (RuntimeError, _refusal()) as error:
             raise _explained(self.url, error) from None
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]
 
 
 def _refusal() -> type[Exception]:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from click.testing import Result
 from packaging.requirements import Requirement
 from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -31,6 +32,7 @@ from analysis.trials import fold_trials
 from tests.tune_gate.test_multi_node import check_whole, epochs_reported
 from tests.tune_gate.test_on_ray import wait_until
 from tests.tune_gate.test_slurm import free_ports
+from tune_gate import job_entry
 from tune_gate.cli import app
 from tune_gate.errors import ClusterUnreachable, Misuse, TuneGateError
 from tune_gate.job_entry import answer, answer_in
@@ -44,7 +46,7 @@ TESTS = Path(__file__).resolve().parents[1]
 STUDY = """
 trials: 4
 epochs: 9
-scheduler: {rungs: [3]}
+scheduler: {kind: asha, rungs: [3]}  # under promotion a trial may pause just as it is asked to stop
 trainable: tests.tune_gate.troublesome:Crawls
 """
 
@@ -71,6 +73,8 @@ def test_a_job_can_bring_what_tune_gate_needs() -> None:
 class KnownJobs:
     """A job client that knows three jobs of one study, and remembers what it is sent."""
 
+    ray_version = ray.__version__
+
     def __init__(self, code: Path, folder: str = "/shared/night") -> None:
         self.sent: list[dict[str, Any]] = []
         self._metadata = {"tune-gate": "night", "folder": folder, "code": json.dumps([str(code)])}
@@ -78,6 +82,9 @@ class KnownJobs:
     def list_jobs(self) -> list[Any]:
         states = {"ended": "FAILED", "running": "RUNNING", "waiting": "PENDING"}
         return [self._details(job, state) for job, state in states.items()]
+
+    def _do_request(self, *_: str) -> Any:
+        return SimpleNamespace(json=lambda: {"ray_version": self.ray_version})
 
     def submit_job(self, **given: Any) -> str:
         stage = Path(given["runtime_env"]["working_dir"])
@@ -113,6 +120,25 @@ def test_a_resumed_job_brings_what_the_first_one_brought(tmp_path: Path, monkeyp
     package.rmdir()
     with pytest.raises(Misuse, match="mine is no folder, so it cannot go with the job"):
         jobs.resume("ended")
+
+
+def test_a_cluster_with_another_ray_is_told_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = KnownJobs(tmp_path)
+    client.ray_version = "2.59.0"
+    monkeypatch.setattr("tune_gate.jobs.check_port", lambda _: None)
+    monkeypatch.setattr("tune_gate.jobs._client", lambda _: client)
+    for send in (lambda jobs: jobs.submit(study_spec({}), "/shared/night"), lambda jobs: jobs.resume("ended")):
+        with pytest.raises(Misuse, match=r"^http://head:8265 runs Ray 2\.59\.0, and this tune-gate needs Ray 2\.60"):
+            send(Jobs("http://head:8265"))
+    assert not client.sent
+
+
+def test_a_cluster_without_our_packages_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tune_gate.job_entry.NEEDED", ("json", "no_such_package"))
+    with pytest.raises(SystemExit, match="lacks no_such_package; `tune-gate submit --install` brings"):
+        job_entry.main()
 
 
 class AnsweringJobs(KnownJobs):
@@ -314,7 +340,7 @@ def test_a_wrong_token_and_an_unknown_job_are_one_line(head: Head, tmp_path: Pat
 
 def test_a_folder_that_a_job_cannot_mean_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tune_gate.jobs.check_port", lambda _: None)
-    monkeypatch.setattr("tune_gate.jobs._client", lambda _: None)
+    monkeypatch.setattr("tune_gate.jobs._client", lambda _: None)  # refused before the cluster is asked
     with pytest.raises(Misuse, match="is not absolute"):
         Jobs("http://head:8265").submit(study_spec({}), "studies/here")
     (tmp_path / "study.yaml").write_text(STUDY)
