@@ -98,11 +98,11 @@ def session_environment(address: ClusterAddress | None) -> Iterator[dict[str, st
 
     A Ray that we start listens on the loopback interface only, and asks for a token that is drawn for it, kept in a
     file which only this user can read, and gone with it; so nobody else on this machine can run code in it. A user who
-    sets RAY_AUTH_MODE has decided otherwise on the token.
+    sets RAY_AUTH_MODE has decided otherwise on the token, and one who sets `SPANS_MACHINES` on the interface.
     """
     environment = dict(os.environ)
     if address is None:
-        environment[SPANS_MACHINES] = "0"
+        environment.setdefault(SPANS_MACHINES, "0")
     if address is not None or AUTH_MODE in environment:
         yield environment
         return

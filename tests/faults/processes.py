@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -30,13 +30,15 @@ MULTI_NODE_TARGETS = (*LOCAL_TARGETS, *JOINED_TARGETS)
 MEASURED = "measured trial"
 
 
-def start(study: Path, *command: object) -> subprocess.Popen[bytes]:
-    """Start `tune-gate COMMAND…`, which works for that study; what it says is added to a file beside the study."""
+def start(study: Path, *command: object, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `tune-gate COMMAND…`, which works for that study, with these environment variables besides; what it says is
+    added to a file beside the study.
+    """
     with study.with_name(f"{study.name}.said").open("ab") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "tune_gate", *map(str, command)],
             stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-            env={**environment(), STUDY: str(study)},
+            env={**environment(), STUDY: str(study), **(variables or {})},
         )  # fmt: skip
 
 

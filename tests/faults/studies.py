@@ -32,6 +32,7 @@ from tests.faults.processes import (
 from tests.faults.tally import Tally
 from tests.faults.traced import EPOCH_SECONDS, Moment, at_work, hold_file, inside
 from tests.tune_gate.test_search import essence
+from tune_gate.cluster_access import SPANS_MACHINES
 from tune_gate.lock import current_holder
 from tune_gate.supervisor import MISUSE
 
@@ -110,7 +111,8 @@ class FaultStudy:
         file = self.folder.with_suffix(".yaml")
         file.write_text(json.dumps(self.spec))  # JSON is YAML
         launch, resume = ("launch", file, "--dir", self.folder), ("resume", self.folder)
-        process = start(self.folder, *launch)
+        joinable = {} if self.kind == "local" else {SPANS_MACHINES: "1"}  # else a Ray of our own takes nobody in
+        process = start(self.folder, *launch, variables=joinable)
         end = time.monotonic() + PATIENCE_SECONDS
         try:
             while not (process.poll() is not None and finished(self.folder)):
@@ -122,7 +124,9 @@ class FaultStudy:
                     self._wait_for_release()
                     self.tally.gave_up += process.returncode != -signal.SIGKILL
                     self.tally.resumes += 1
-                    process = start(self.folder, *(resume if (self.folder / "study.json").exists() else launch))
+                    process = start(
+                        self.folder, *(resume if (self.folder / "study.json").exists() else launch), variables=joinable
+                    )
                 nodes.join()
                 if self.tally.made < self.kills:
                     self._strike(process, nodes)

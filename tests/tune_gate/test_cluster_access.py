@@ -100,6 +100,9 @@ def test_what_the_user_says_on_tokens_stands(monkeypatch: pytest.MonkeyPatch) ->
         assert environment[SPANS_MACHINES] == "0"  # it listens on the loopback interface all the same
     with session_environment(HEAD) as environment:
         assert SPANS_MACHINES not in environment
+    monkeypatch.setenv(SPANS_MACHINES, "1")
+    with session_environment(None) as environment:
+        assert environment[SPANS_MACHINES] == "1"
 
 
 def test_a_token_is_found_where_ray_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
