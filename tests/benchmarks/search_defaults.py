@@ -83,12 +83,11 @@ def run(benchmark: str, workers: int, seeds: int, parts: tuple[str, ...] = PARTS
 def pooled_table(results: list[dict[str, Any]]) -> list[str]:
     """Over all tables: regret, share of runs that reach the reference's median end, and how much sooner."""
     budget = BUDGETS[results[0]["workers"]]
-    names = list(dict.fromkeys(name for result in results for name in result["searches"]))
     lines = [
         "| search | regret %, mean | 5-95 % | 75th | of random's | reached | speed-up |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in names:
+    for name in _names(results):
         having = [result["searches"] for result in results if name in result["searches"]]
         here = [searches[name] for searches in having]
         base = np.concatenate([searches[REFERENCE.name]["regret"] for searches in having]).mean()
@@ -105,12 +104,11 @@ def pooled_table(results: list[dict[str, Any]]) -> list[str]:
 
 def benchmark_table(results: list[dict[str, Any]]) -> list[str]:
     """Mean regret and the share that reached the reference, table by table."""
-    names = list(dict.fromkeys(name for result in results for name in result["searches"]))
     lines = [
         "| search | " + " | ".join(result["benchmark"] for result in results) + " |",
         "|---" * (len(results) + 1) + "|",
     ]
-    for name in names:
+    for name in _names(results):
         cells = []
         for result in results:
             search = result["searches"].get(name)
@@ -195,6 +193,11 @@ def _whole(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for record in found.values():
         record["searches"] = {name: record["searches"][name] for name in ORDER if name in record["searches"]}
         yield record
+
+
+def _names(results: list[dict[str, Any]]) -> list[str]:
+    """The searches that were run on any of the benchmarks, in the order of all tables."""
+    return [name for name in ORDER if any(name in result["searches"] for result in results)]
 
 
 def _head(workers: int, results: list[dict[str, Any]]) -> str:
