@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -131,8 +132,20 @@ def _end_of_input() -> None:
             pass
 
 
+def _supervisor_is_gone() -> bool:
+    """Whether it died while this process was starting: it writes nothing to our standard input, so only its end can be
+    read there.
+    """
+    try:
+        return bool(select.select([0], [], [], 0.0)[0])
+    except OSError:  # there is no standard input
+        return True
+
+
 def main() -> int:
     """Run one session; the supervisor's end of `drive`."""
+    if _supervisor_is_gone():  # it would hold the study against a `resume` only to stop
+        return DONE
     supervisor = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:

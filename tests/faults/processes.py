@@ -34,12 +34,25 @@ def start(study: Path, *command: object, variables: Mapping[str, str] | None = N
     """Start `tune-gate COMMAND…`, which works for that study, with these environment variables besides; what it says is
     added to a file beside the study.
     """
-    with study.with_name(f"{study.name}.said").open("ab") as said:
+    with _said(study).open("ab") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "tune_gate", *map(str, command)],
             stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
             env={**environment(), STUDY: str(study), **(variables or {})},
         )  # fmt: skip
+
+
+def was_held(study: Path) -> bool:
+    """Whether the last command for `study` found it held: a driver that has lost its supervisor was still ending, or
+    had been starting when the lock was looked at.
+    """
+    lines = _said(study).read_text(encoding="utf-8", errors="replace").splitlines()
+    return bool(lines) and " is in use by " in lines[-1]
+
+
+def _said(study: Path) -> Path:
+    """What the commands for `study` said."""
+    return study.with_name(f"{study.name}.said")
 
 
 def environment() -> dict[str, str]:

@@ -28,6 +28,7 @@ from tests.faults.processes import (
     processes_of,
     start,
     strike,
+    was_held,
 )
 from tests.faults.tally import Tally
 from tests.faults.traced import EPOCH_SECONDS, Moment, at_work, hold_file, inside
@@ -119,10 +120,11 @@ class FaultStudy:
                 if time.monotonic() > end:
                     raise Stuck(f"not finished after {PATIENCE_SECONDS:.0f} s and {self.tally.made} kills")
                 if process.poll() is not None:
-                    if process.returncode == MISUSE:
+                    held_yet = process.returncode == MISUSE and was_held(self.folder)
+                    if process.returncode == MISUSE and not held_yet:
                         raise Stuck("a command took what a kill did for a mistake of the user")
                     self._wait_for_release()
-                    self.tally.gave_up += process.returncode != -signal.SIGKILL
+                    self.tally.gave_up += process.returncode != -signal.SIGKILL and not held_yet
                     self.tally.resumes += 1
                     process = start(
                         self.folder, *(resume if (self.folder / "study.json").exists() else launch), variables=joinable

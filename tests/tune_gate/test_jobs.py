@@ -246,7 +246,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             env={**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        wait_until(lambda: is_listening(dashboard), 90)
+        wait_until(lambda: is_listening(dashboard) and is_listening(agent), 90)  # the agent is who takes a job
         yield Head(f"http://127.0.0.1:{dashboard}", token)
     finally:
         started.terminate()
